@@ -1,0 +1,165 @@
+"""The training loop: pixel loss on pairs made on the fly, within a time limit."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deblurgan.train.blur import BlurRecipe
+from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint
+from deblurgan.train.data import PairPool, list_pictures, read_picture
+from deblurgan.train.evaluation import EVAL_V1, psnr, restore
+from deblurgan.train.networks import Generator, build_generator
+
+
+@dataclass(frozen=True)
+class PixelRecipe:
+    """What a pixel-loss run is made of. Times in seconds, crops in pixels."""
+
+    generator: str = "edge"
+    time_limit: float = 1200.0
+    batch: int = 8
+    crop: int = 128
+    learning_rate: float = 1e-3
+    warm_up: int = 200
+    ema: float = 0.999
+    validate_every: float = 120.0
+    reuse: int = 32
+    seed: int = 1
+
+
+def train_pixels(
+    photos: Path,
+    output: Path,
+    recipe: PixelRecipe,
+    blur: BlurRecipe,
+    *,
+    device: torch.device,
+    start_from: Path | None = None,
+) -> Path:
+    """Train until the time limit, SIGTERM or Ctrl-C; return the best checkpoint.
+
+    One photograph in nine is held out; "best" is the mean gain in PSNR over
+    the blurred input on these, under ``eval-v1``. ``output`` receives
+    ``best.safetensors``, ``last.safetensors`` and ``log.csv``.
+    """
+    torch.manual_seed(recipe.seed)
+    output.mkdir(parents=True, exist_ok=True)
+    pictures = [read_picture(path) for path in list_pictures(photos)]
+    held_out = validation_pairs(pictures[::9])
+    sharp_photos = [p for i, p in enumerate(pictures) if i % 9] or pictures
+    pool = PairPool(
+        sharp_photos, blur, seed=recipe.seed, device=device, reuse=recipe.reuse,
+        region=min(384, *(min(p.shape[-2:]) for p in sharp_photos)),
+    )  # fmt: skip
+
+    generator = load_checkpoint(start_from) if start_from else build_generator(recipe.generator, {})
+    generator = generator.to(device, memory_format=torch.channels_last).train()
+    average = copy.deepcopy(generator).eval()
+    optimiser = torch.optim.AdamW(
+        generator.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.9), weight_decay=1e-4
+    )
+    best, best_path = -math.inf, output / "best.safetensors"
+    step, start = 0, time.monotonic()
+    next_validation = start + recipe.validate_every
+
+    with (output / "log.csv").open("a", newline="") as log, stop_on_signal() as stopped:
+        rows = csv.writer(log)
+        running = 0.0
+        while True:
+            progress = min(1.0, (time.monotonic() - start) / recipe.time_limit)
+            done = progress >= 1.0 or stopped()
+            if done or time.monotonic() >= next_validation:
+                gain = mean_gain(average, held_out)
+                seconds = round(time.monotonic() - start)
+                history = {
+                    "recipe": asdict(recipe), "blur": asdict(blur), "steps": step,
+                    "crops": step * recipe.batch, "seconds": seconds, "gain_db": round(gain, 4),
+                    "started_from": start_from.name if start_from else None,
+                }  # fmt: skip
+                save_checkpoint(output / "last.safetensors", average, history)
+                if gain > best:
+                    best = gain
+                    save_checkpoint(best_path, average, history)
+                rows.writerow([seconds, step * recipe.batch, f"{running:.5f}", f"{gain:.4f}"])
+                log.flush()
+                print(f"{seconds} s  {step * recipe.batch} crops  loss {running:.5f}  "
+                      f"gain {gain:+.3f} dB", flush=True)  # fmt: skip
+                next_validation = time.monotonic() + recipe.validate_every
+            if done:
+                return best_path
+
+            for group in optimiser.param_groups:
+                warm = min(1.0, (step + 1) / recipe.warm_up)
+                group["lr"] = recipe.learning_rate * warm * cosine(progress)
+            blurred, sharp = pool.batch(recipe.batch, recipe.crop)
+            blurred = blurred.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                restored = generator(blurred)
+            loss = charbonnier(restored.float(), sharp)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
+            optimiser.step()
+            step += 1
+            follow(average, generator, min(recipe.ema, step / (step + 10)))
+            running += (loss.item() - running) * max(0.01, 1 / step)
+
+
+def charbonnier(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """A smooth L1: ``mean(sqrt(d^2 + epsilon^2))``."""
+    return ((restored - sharp).square() + epsilon**2).sqrt().mean()
+
+
+def cosine(progress: float, floor: float = 0.01) -> float:
+    """From 1 at the start to ``floor`` at the end."""
+    return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@torch.no_grad()
+def follow(average: Generator, generator: Generator, decay: float) -> None:
+    """Move the exponential moving average a step towards the generator."""
+    for slow, fast in zip(average.parameters(), generator.parameters(), strict=True):
+        slow.lerp_(fast, 1 - decay)
+
+
+def validation_pairs(photos: list[Tensor], side: int = 512) -> list[tuple[Tensor, Tensor]]:
+    """Blurred and sharp centres, ``side`` pixels wide; each photo at all lengths."""
+    pairs = []
+    for index, photo in enumerate(photos * len(EVAL_V1.lengths)):
+        height, width = photo.shape[-2:]
+        top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+        blurred = EVAL_V1.blur(photo, index)
+        crop = (slice(None), slice(top, top + side), slice(left, left + side))
+        pairs.append((blurred[crop], photo[crop]))
+    return pairs
+
+
+def mean_gain(generator: Generator, pairs: list[tuple[Tensor, Tensor]]) -> float:
+    """Mean PSNR gain in dB over the blurred input."""
+    gains = [psnr(restore(generator, blurred), sharp) - psnr(blurred, sharp)
+             for blurred, sharp in pairs]  # fmt: skip
+    return sum(gains) / len(gains)
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[object]:
+    """SIGTERM and Ctrl-C ask the loop to finish its step, save and stop."""
+    asked: list[int] = []
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda got, _: asked.append(got)) for number in signals]
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
