@@ -14,6 +14,7 @@ from __future__ import annotations
 import cmath
 import math
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -45,9 +46,7 @@ class BlurRecipe:
     quality: tuple[float, float] = (60.0, 97.0)
 
 
-def degrade(
-    sharp: Tensor, recipe: BlurRecipe, random: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def degrade(sharp: Tensor, recipe: BlurRecipe, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """A blurred picture and the sharp one it should become, both like ``sharp``.
 
     Blur as the recipe says, then noise and compression. ``sharp`` is
@@ -115,9 +114,11 @@ def shake(light: Tensor, length: float, random: torch.Generator) -> Tensor:
     for homography in homographies:
         grid = homography_grid(homography, height, width)
         exposure += F.grid_sample(
-            light, grid.expand(len(light), -1, -1, -1), padding_mode="reflection",
+            light,
+            grid.expand(len(light), -1, -1, -1),
+            padding_mode="reflection",
             align_corners=False,
-        )  # fmt: skip
+        )
     return exposure / samples
 
 

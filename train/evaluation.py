@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 
 from deblurgan.train.blur import (
-    add_noise, convolve, from_light, shake, to_light, trajectory_kernel,
-)  # fmt: skip
+    add_noise,
+    convolve,
+    from_light,
+    shake,
+    to_light,
+    trajectory_kernel,
+)
 from deblurgan.train.networks import Generator
 
 

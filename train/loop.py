@@ -7,7 +7,7 @@ import csv
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,12 +59,20 @@ def train_pixels(
     held_out = validation_pairs(pictures[::9])
     sharp_photos = [p for i, p in enumerate(pictures) if i % 9] or pictures
     pool = PairPool(
-        sharp_photos, blur, seed=recipe.seed, device=device, reuse=recipe.reuse,
+        sharp_photos,
+        blur,
+        seed=recipe.seed,
+        device=device,
+        reuse=recipe.reuse,
         region=min(384, *(min(p.shape[-2:]) for p in sharp_photos)),
-    )  # fmt: skip
+    )
 
-    generator = load_checkpoint(start_from) if start_from else build_generator(recipe.generator, {})
-    generator = generator.to(device, memory_format=torch.channels_last).train()
+    generator = (
+        load_checkpoint(start_from).generator
+        if start_from
+        else build_generator(recipe.generator, {})
+    )
+    generator = generator.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     average = copy.deepcopy(generator).eval()
     optimiser = torch.optim.AdamW(
         generator.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.9), weight_decay=1e-4
@@ -83,18 +91,25 @@ def train_pixels(
                 gain = mean_gain(average, held_out)
                 seconds = round(time.monotonic() - start)
                 history = {
-                    "recipe": asdict(recipe), "blur": asdict(blur), "steps": step,
-                    "crops": step * recipe.batch, "seconds": seconds, "gain_db": round(gain, 4),
+                    "recipe": asdict(recipe),
+                    "blur": asdict(blur),
+                    "steps": step,
+                    "crops": step * recipe.batch,
+                    "seconds": seconds,
+                    "gain_db": round(gain, 4),
                     "started_from": start_from.name if start_from else None,
-                }  # fmt: skip
+                }
                 save_checkpoint(output / "last.safetensors", average, history)
                 if gain > best:
                     best = gain
                     save_checkpoint(best_path, average, history)
                 rows.writerow([seconds, step * recipe.batch, f"{running:.5f}", f"{gain:.4f}"])
                 log.flush()
-                print(f"{seconds} s  {step * recipe.batch} crops  loss {running:.5f}  "
-                      f"gain {gain:+.3f} dB", flush=True)  # fmt: skip
+                print(
+                    f"{seconds} s  {step * recipe.batch} crops  loss {running:.5f}  "
+                    f"gain {gain:+.3f} dB",
+                    flush=True,
+                )
                 next_validation = time.monotonic() + recipe.validate_every
             if done:
                 return best_path
@@ -147,13 +162,14 @@ def validation_pairs(photos: list[Tensor], side: int = 512) -> list[tuple[Tensor
 
 def mean_gain(generator: Generator, pairs: list[tuple[Tensor, Tensor]]) -> float:
     """Mean PSNR gain in dB over the blurred input."""
-    gains = [psnr(restore(generator, blurred), sharp) - psnr(blurred, sharp)
-             for blurred, sharp in pairs]  # fmt: skip
+    gains = [
+        psnr(restore(generator, blurred), sharp) - psnr(blurred, sharp) for blurred, sharp in pairs
+    ]
     return sum(gains) / len(gains)
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[object]:
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
     """SIGTERM and Ctrl-C ask the loop to finish its step, save and stop."""
     asked: list[int] = []
     signals = (signal.SIGTERM, signal.SIGINT)

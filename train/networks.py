@@ -38,9 +38,7 @@ class Generator(nn.Module):
 
     def forward(self, blurred: Tensor) -> Tensor:
         height, width = blurred.shape[-2:]
-        padded = F.pad(
-            blurred, (0, -width % self.stride, 0, -height % self.stride), mode="reflect"
-        )
+        padded = F.pad(blurred, (0, -width % self.stride, 0, -height % self.stride), mode="reflect")
         return self.restore(padded)[..., :height, :width]
 
 
@@ -51,7 +49,9 @@ class ResNetSettings:
     ``affine`` and ``tracked`` give the norm weights and running statistics;
     instance norm in the paper has neither, batch norm always has both.
     ``convolutions`` is 1 in checkpoints of the original release's head, whose
-    blocks lost the second convolution to a slip.
+    blocks lost the second convolution to a slip, and with ``dropout`` 0 the
+    ReLU too. ``bias`` is for convolutions before a norm; ``None`` is the
+    release's choice, a bias unless the norm is batch norm, which shifts anyway.
     """
 
     channels: int = 64
@@ -60,9 +60,14 @@ class ResNetSettings:
     norm: Norm = "instance"
     affine: bool = False
     tracked: bool = False
+    bias: bool | None = None
     dropout: float = 0.5
     padding: Padding = "reflect"
     skip: Skip = "clamp"
+
+    @property
+    def has_bias(self) -> bool:
+        return self.norm == "instance" if self.bias is None else self.bias
 
 
 class ResNetGenerator(Generator):
@@ -79,14 +84,15 @@ class ResNetGenerator(Generator):
         super().__init__()
         self.settings = settings = settings or ResNetSettings()
         c = settings.channels
-        # As in the release: a bias is dead weight where the norm shifts anyway.
-        bias = settings.norm == "instance"
+        bias = settings.has_bias
 
         def norm(channels: int) -> nn.Module:
             return make_norm(settings, channels)
 
         layers: list[nn.Module] = [
-            *padded_conv(settings.padding, 3, c, kernel=7, bias=bias), norm(c), nn.ReLU(True)
+            *padded_conv(settings.padding, 3, c, kernel=7, bias=bias),
+            norm(c),
+            nn.ReLU(True),
         ]
         for channels in (c, 2 * c):
             layers += [
@@ -121,7 +127,7 @@ class ResNetBlock(nn.Module):
 
     def __init__(self, settings: ResNetSettings, channels: int) -> None:
         super().__init__()
-        bias = settings.norm == "instance"
+        bias = settings.has_bias
 
         def convolution() -> list[nn.Module]:
             return [
@@ -129,7 +135,9 @@ class ResNetBlock(nn.Module):
                 make_norm(settings, channels),
             ]
 
-        layers = [*convolution(), nn.ReLU(True)]
+        layers = convolution()
+        if settings.convolutions == 2 or settings.dropout:
+            layers.append(nn.ReLU(True))
         if settings.dropout:
             layers.append(nn.Dropout(settings.dropout))
         if settings.convolutions == 2:
@@ -152,9 +160,7 @@ def padded_conv(
 def make_norm(settings: ResNetSettings, channels: int) -> nn.Module:
     if settings.norm == "batch":
         return nn.BatchNorm2d(channels)
-    return nn.InstanceNorm2d(
-        channels, affine=settings.affine, track_running_stats=settings.tracked
-    )
+    return nn.InstanceNorm2d(channels, affine=settings.affine, track_running_stats=settings.tracked)
 
 
 def initialise_normal(module: nn.Module) -> None:
@@ -204,10 +210,11 @@ class EdgeGenerator(Generator):
             nn.PixelShuffle(2),
         )
         self.exit = nn.Sequential(*(EdgeBlock(c) for _ in range(settings.blocks - entry_blocks)))
-        self.tail = nn.Sequential(nn.Conv2d(c, 48, 3, padding=1), nn.PixelShuffle(4))
+        last = nn.Conv2d(c, 48, 3, padding=1)
         # Begin as the identity: the first step already sees a sensible picture.
-        nn.init.zeros_(self.tail[0].weight)
-        nn.init.zeros_(self.tail[0].bias)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.tail = nn.Sequential(last, nn.PixelShuffle(4))
 
     def restore(self, blurred: Tensor) -> Tensor:
         quarter = self.entry(self.head(blurred))

@@ -1,0 +1,100 @@
+"""A generator with the contract around it: uint8 frames in, uint8 frames out."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from deblurgan.train.networks import Generator
+
+Precision = Literal["fp32", "fp16"]
+
+
+class FramesModule(nn.Module):
+    """Deblurs uint8 ``[N, H, W, 3]``, RGB, full range, into the same type and shape.
+
+    ``inside`` is what the generator computes in; what surrounds it is fp32.
+    """
+
+    def __init__(self, generator: Generator, inside: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.generator = generator
+        self.inside = inside
+        self.eval()
+
+    def forward(self, frames: Tensor) -> Tensor:
+        # TensorRT takes no Transpose on uint8: cast first here, last at the end.
+        blurred = frames.to(torch.float32).permute(0, 3, 1, 2) / 127.5 - 1
+        deblurred = self.generator(blurred.to(self.inside)).to(torch.float32)
+        levels: Tensor = ((deblurred + 1) * 127.5).round().clamp(0, 255)
+        return levels.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def reference_module(generator: Generator) -> FramesModule:
+    """The generator's copy as PyTorch runs it in fp32, dropout off: what files are held against."""
+    return FramesModule(copy_for_inference(generator))
+
+
+def export_module(generator: Generator, precision: Precision) -> FramesModule:
+    """The generator's copy as it is exported: fixed norms folded, weights in ``precision``."""
+    ready = copy_for_inference(generator)
+    # Folded before halving: a running variance may not fit in half precision.
+    fold_fixed_norms(ready)
+    if precision == "fp32":
+        return FramesModule(ready)
+    keep_norms_in_float(ready.half())
+    return FramesModule(ready, torch.float16)
+
+
+def copy_for_inference(generator: Generator) -> Generator:
+    return copy.deepcopy(generator).cpu().float().eval().requires_grad_(False)
+
+
+def fold_fixed_norms(module: nn.Module) -> None:
+    """Make every norm with tracked statistics part of the convolution before it.
+
+    That is batch norm, and instance norm whose statistics were tracked in
+    training: at inference both only scale and shift.
+    """
+    for sequence in [m for m in module.modules() if isinstance(m, nn.Sequential)]:
+        for index in range(1, len(sequence)):
+            layer, norm = sequence[index - 1], sequence[index]
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and has_fixed_statistics(norm):
+                sequence[index - 1] = fuse_conv_bn_eval(
+                    layer,
+                    cast(nn.BatchNorm2d, norm),
+                    transpose=isinstance(layer, nn.ConvTranspose2d),
+                )
+                sequence[index] = nn.Identity()
+
+
+def has_fixed_statistics(module: nn.Module) -> bool:
+    return (
+        isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and module.running_mean is not None
+    )
+
+
+def keep_norms_in_float(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d | nn.InstanceNorm2d):
+            setattr(module, name, NormInFloat(child))
+        else:
+            keep_norms_in_float(child)
+
+
+class NormInFloat(nn.Module):
+    """A norm among half-typed layers whose statistics are taken in fp32: a sum
+    of squares over a 720p frame is more than half precision holds.
+    """
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        normed: Tensor = self.norm(x.float())
+        return normed.half()

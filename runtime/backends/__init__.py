@@ -1,0 +1,90 @@
+"""Backends: a contract file and a frame size in, deblurred frames out.
+
+The difference between them is load, run and close; everything else about
+frames is the same for all. ``open_backend`` picks the best that works here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deblurgan.runtime.contract import Model
+from deblurgan.runtime.errors import DeblurError
+
+Frames = NDArray[np.uint8]
+
+AUTO = "auto"
+# Best first: the module here, and its class.
+ENGINES = {
+    "onnxruntime-cuda": ("onnxruntime", "CUDAEngine"),
+    "openvino": ("openvino", "CPUEngine"),
+    "onnxruntime": ("onnxruntime", "CPUEngine"),
+}
+NAMES = (AUTO, *ENGINES)
+
+
+class Backend(Protocol):
+    """A model loaded for one frame size. ``run`` may be called from
+    ``in_flight`` threads at a time, and is fastest when it is.
+    """
+
+    description: str
+    in_flight: int
+
+    def run(self, frames: Frames) -> Frames:
+        """Deblur uint8 ``[batch, height, width, 3]``, RGB."""
+
+    def close(self) -> None:
+        """Give back memory and device; the backend cannot be used afterwards."""
+
+
+class Unavailable(Exception):
+    """A backend cannot run on this machine; the message says why."""
+
+
+def open_backend(
+    model: Model, width: int, height: int, *, name: str = AUTO, threads: int | None = None
+) -> Backend:
+    """Load ``model`` for frames of ``width`` x ``height`` pixels.
+
+    ``threads`` bounds the processor threads of a CPU engine (default: those
+    that this process may use). Raises :class:`DeblurError` when the named
+    backend, or with ``auto`` every backend, is missing here.
+    """
+    model.check_frame(width, height)
+    if name not in NAMES:
+        raise DeblurError(
+            "--backend",
+            expected=f"one of {', '.join(NAMES)}",
+            found=name,
+            remedy="leave it out for the best that works here",
+        )
+    reasons = []
+    for candidate in ENGINES if name == AUTO else (name,):
+        module, engine = ENGINES[candidate]
+        try:
+            load = getattr(importlib.import_module(f"{__name__}.{module}"), engine)
+            backend: Backend = load(model, width, height, threads or available_threads())
+        except Unavailable as reason:
+            reasons.append(f"{candidate}: {reason}")
+            continue
+        return backend
+    raise DeblurError(
+        "backend",
+        expected="an engine that runs here" if name == AUTO else f"{name} to run here",
+        found="; ".join(reasons),
+        remedy='install one with: pip install "deblurgan-edge[cpu]"'
+        + (" (NVIDIA: [gpu] instead)" if "cuda" in name or name == AUTO else ""),
+    )
+
+
+def available_threads() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

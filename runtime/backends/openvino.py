@@ -1,0 +1,53 @@
+"""OpenVINO on the CPU: the fastest engine there, in fp32 and in int8."""
+
+from __future__ import annotations
+
+import queue
+
+import numpy as np
+
+from deblurgan.runtime.backends import Frames, Unavailable
+from deblurgan.runtime.contract import Model
+
+try:
+    import openvino
+except ImportError as error:
+    raise Unavailable(f"not installed ({error})") from None
+
+
+class CPUEngine:
+    def __init__(self, model: Model, width: int, height: int, threads: int) -> None:
+        core = openvino.Core()
+        network = core.read_model(model.path)
+        # A fixed size lets the engine plan its memory and fold the padding away.
+        network.reshape([model.batch or 1, height, width, 3])
+        self.in_flight = threads
+        self.compiled = core.compile_model(
+            network,
+            "CPU",
+            {
+                # One frame a thread: frames scale better than the rows of one frame.
+                "NUM_STREAMS": str(self.in_flight),
+                "INFERENCE_NUM_THREADS": threads,
+                # Left alone it computes in bf16 where the processor has that.
+                "INFERENCE_PRECISION_HINT": "f32",
+            },
+        )
+        self.idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+        for _ in range(self.in_flight):
+            self.idle.put(self.compiled.create_infer_request())
+        # OpenVINO 2026.4 deadlocks when two threads make their first tensor at once.
+        np.asarray(openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True).data)
+        self.description = f"OpenVINO {openvino.__version__.split('-')[0]}, CPU, {threads} threads"
+
+    def run(self, frames: Frames) -> Frames:
+        request = self.idle.get()
+        try:
+            request.set_input_tensor(openvino.Tensor(frames, shared_memory=True))
+            request.infer()
+            return request.get_output_tensor().data.copy()
+        finally:
+            self.idle.put(request)
+
+    def close(self) -> None:
+        del self.idle, self.compiled

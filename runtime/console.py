@@ -1,0 +1,100 @@
+"""How every command of the project starts and ends: one line for an error,
+an exit status that a script can rely on, a traceback only under ``--debug``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from deblurgan.runtime.errors import DeblurError
+
+BAD_INPUT, OUR_FAILURE, INTERRUPTED = 2, 1, 130
+
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def new_app(help_text: str) -> typer.Typer:
+    """A command line with the project's manners."""
+    return typer.Typer(
+        help=help_text,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status; ``--debug`` is taken anywhere."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        with signals_interrupt():
+            app(args=[word for word in given if word != "--debug"])
+    except SystemExit as exit_:  # typer's own end, with usage errors already shown
+        return exit_.code if isinstance(exit_.code, int) else OUR_FAILURE
+    except Interrupted:
+        complain("stopped")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; flushing at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUR_FAILURE
+    except DeblurError as error:
+        if debug:
+            raise
+        complain(str(error))
+        return BAD_INPUT
+    except Exception as error:
+        if debug:
+            raise
+        complain(f"failed: {type(error).__name__}: {error}; --debug shows where")
+        return OUR_FAILURE
+    return 0
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM. Not KeyboardInterrupt, which typer would turn into its own."""
+
+
+_interrupted = threading.Event()
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """Let SIGINT and SIGTERM unwind the stack, so that what is open is cleaned up."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _interrupted.set()
+        raise Interrupted
+
+    _interrupted.clear()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, interrupt) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def check_interrupted() -> None:
+    """For long loops: raise what native code may have swallowed. ONNX Runtime,
+    for one, turns any exception that arrives while it is imported into ImportError.
+    """
+    if _interrupted.is_set():
+        raise Interrupted
+
+
+def complain(line: str) -> None:
+    messages.print(Text(" ".join(line.split()), style="red"))

@@ -1,0 +1,140 @@
+"""The contract between a model file and everything that runs it, version 1.
+
+Input ``frames`` and output ``deblurred``: uint8, ``[batch, height, width, 3]``,
+RGB, full range. Scaling, padding, the generator, cropping and rounding are in
+the graph, and so is the precision. Metadata under ``deblurgan.`` says the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.onnx_file import OnnxFile, Tensor, read_onnx
+
+VERSION = 1
+PREFIX = "deblurgan."
+INPUT, OUTPUT = "frames", "deblurred"
+PRECISIONS = ("fp32", "fp16", "int8", "int8-fp16")
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a contract file says of itself, in its metadata.
+
+    ``generator`` is ``{"name": …, "settings": …}``; ``training`` and
+    ``quality`` are free-form; sizes are in pixels.
+    """
+
+    generator: dict[str, Any]
+    stride: int
+    minimum_size: int
+    precision: str
+    weights_sha256: str
+    contract: int = VERSION
+    licence: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
+    calibration_sha256: str = ""
+
+    def to_metadata(self) -> dict[str, str]:
+        """As ``metadata_props`` of an ONNX file: strings, the rest in JSON."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            PREFIX + name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> ModelCard:
+        """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything but a card."""
+        values: dict[str, Any] = {}
+        for f in fields(cls):
+            text = metadata.get(PREFIX + f.name)
+            if text is not None:
+                values[f.name] = text if f.type == "str" else json.loads(text)
+        card = cls(**values)
+        for name, kind in (("stride", int), ("minimum_size", int), ("generator", dict)):
+            if not isinstance(getattr(card, name), kind):
+                raise ValueError(f"{PREFIX}{name} is not a {kind.__name__}")
+        return card
+
+
+@dataclass(frozen=True)
+class Model:
+    """A contract file: where it lies, what it says, and which frames it takes.
+
+    ``size`` is ``(width, height)`` when frozen at export, else None;
+    ``batch`` likewise.
+    """
+
+    path: Path
+    card: ModelCard
+    size: tuple[int, int] | None
+    batch: int | None
+
+    def check_frame(self, width: int, height: int) -> None:
+        """Raise :class:`DeblurError` for a frame that this model does not take."""
+        smallest = self.card.minimum_size
+        if self.size is not None and (width, height) != self.size:
+            raise DeblurError(
+                self.path,
+                expected=f"frames of {self.size[0]}x{self.size[1]}, the size it was frozen at",
+                found=f"{width}x{height}",
+                remedy="export without --size: deblur-export onnx CHECKPOINT -o MODEL.onnx",
+            )
+        if min(width, height) < smallest:
+            raise DeblurError(
+                "frame",
+                expected=f"at least {smallest}x{smallest} pixels",
+                found=f"{width}x{height}",
+                remedy="scale it up first",
+            )
+
+
+def open_model(path: Path) -> Model:
+    """Read and check a contract file; raises :class:`DeblurError` when it is none."""
+    file = read_onnx(path)
+    problem = find_problem(file)
+    if problem is None:
+        try:
+            card = ModelCard.from_metadata(file.metadata)
+        except (KeyError, TypeError, ValueError) as error:
+            problem = f"metadata that does not fit ({error})"
+    if problem is not None:
+        raise DeblurError(
+            path,
+            expected=f"a deblurring model (contract {VERSION}: uint8 RGB frames in and out)",
+            found=problem,
+            remedy="write one with: deblur-export onnx CHECKPOINT -o MODEL.onnx",
+        )
+    batch, height, width, _ = file.inputs[0].shape
+    size = (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    return Model(path, card, size, batch if isinstance(batch, int) else None)
+
+
+def find_problem(file: OnnxFile) -> str | None:
+    """Why an ONNX file is not a contract file, or None when it is."""
+    version = file.metadata.get(PREFIX + "contract")
+    if version is None:
+        return "an ONNX file without the contract's metadata"
+    if version != str(VERSION):
+        return f"contract version {version}"
+    for tensors, name in ((file.inputs, INPUT), (file.outputs, OUTPUT)):
+        if not any(fits(tensor, name) for tensor in tensors) or len(tensors) != 1:
+            return f"no single {name} of uint8 [batch, height, width, 3]"
+    if file.metadata.get(PREFIX + "precision") not in PRECISIONS:
+        return f"precision {file.metadata.get(PREFIX + 'precision')!r}"
+    return None
+
+
+def fits(tensor: Tensor, name: str) -> bool:
+    return (
+        tensor.name == name
+        and tensor.element_type == "uint8"
+        and len(tensor.shape) == 4
+        and tensor.shape[3] == 3
+    )

@@ -1,0 +1,90 @@
+"""Frames in Python: ``with Deblurrer() as deblur: sharp = deblur(frame)``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from deblurgan.runtime import backends
+from deblurgan.runtime.backends import Backend, Frames, open_backend
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.model_store import DEFAULT, find_model
+
+
+class Deblurrer:
+    """Deblurs frames, RGB uint8 ``[height, width, 3]`` or ``[batch, height, width, 3]``.
+
+    ``model`` is a shipped model's name or a path; ``backend`` and ``threads``
+    are as in :func:`~deblurgan.runtime.backends.open_backend`. The engine is
+    loaded at the first frame, and again when the size changes.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT,
+        *,
+        backend: str = backends.AUTO,
+        threads: int | None = None,
+    ) -> None:
+        self.model = find_model(model)
+        self.backend_name, self.threads = backend, threads
+        self._engine: Backend | None = None
+        self._size = (0, 0)
+
+    def __call__(self, frames: Frames) -> Frames:
+        """Deblur one frame or a batch; the result has the shape of what came in.
+
+        Raises :class:`DeblurError` for anything but uint8 RGB frames of a size
+        that the model takes.
+        """
+        if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or frames.shape[-1] != 3:
+            raise DeblurError(
+                "frame",
+                expected="uint8 RGB, [height, width, 3] or [batch, height, width, 3]",
+                found=f"{frames.dtype} {list(frames.shape)}",
+                remedy="convert it first, with cv2.cvtColor for example",
+            )
+        batch = np.ascontiguousarray(frames if frames.ndim == 4 else frames[None])
+        height, width = batch.shape[1:3]
+        engine = self.engine(width, height)
+        size = self.model.batch or 1
+        if len(batch) % size:
+            raise DeblurError(
+                self.model.path,
+                expected=f"batches of {size}",
+                found=str(len(batch)),
+                remedy="fill the batch up",
+            )
+        deblurred = np.concatenate(
+            [engine.run(batch[at : at + size]) for at in range(0, len(batch), size)]
+        )
+        return deblurred if frames.ndim == 4 else deblurred[0]
+
+    def engine(self, width: int, height: int) -> Backend:
+        """The backend for frames of this size, loaded if it is not yet."""
+        if self._engine is None or self._size != (width, height):
+            self.close()
+            self._engine = open_backend(
+                self.model, width, height, name=self.backend_name, threads=self.threads
+            )
+            self._size = (width, height)
+        return self._engine
+
+    def close(self) -> None:
+        """Give the engine's memory back; the next frame loads it again."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def __enter__(self) -> Deblurrer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

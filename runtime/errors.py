@@ -1,0 +1,19 @@
+"""The one error that everything raises for what a user can mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DeblurError(Exception):
+    """Bad input. The message names the thing, what was expected, what was
+    found, and the remedy: a command where there is one.
+
+    ``str(error)`` is one line; the command line prints it and exits with 2.
+    """
+
+    def __init__(self, subject: str | Path, *, expected: str, found: str, remedy: str) -> None:
+        self.subject, self.expected = subject, expected
+        self.found, self.remedy = found, remedy
+        message = f"{subject}: expected {expected}, found {found}; {remedy}"
+        super().__init__(" ".join(message.split()))

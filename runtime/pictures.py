@@ -1,0 +1,161 @@
+"""Stills: one picture, or a folder of them (the frames of a clip, say)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.deblurrer import Deblurrer
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.pipeline import DeblurredFrame, Frame, run_pipeline
+from deblurgan.runtime.video.deblur import Watcher
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A still on its way to ``target``: RGB pixels, and its alpha if it has any."""
+
+    pixels: Frames
+    alpha: NDArray[np.uint8] | None
+    grey: bool
+    target: Path
+
+
+def is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def list_jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """What to read and what to write: one still, or every still of a folder.
+
+    Raises :class:`DeblurError` for a folder without pictures or a target that
+    is no picture.
+    """
+    if not source.is_dir():
+        if not is_picture(target):
+            raise DeblurError(
+                target,
+                expected=f"a picture name ending in {', '.join(SUFFIXES)}",
+                found=target.suffix or "no ending",
+                remedy=f"write {target.with_suffix('.png').name}",
+            )
+        return [(source, target)]
+    stills = sorted(path for path in source.iterdir() if is_picture(path))
+    if not stills:
+        raise DeblurError(
+            source,
+            expected=f"pictures ({', '.join(SUFFIXES)})",
+            found="none",
+            remedy="name a folder of pictures, or a video",
+        )
+    if target.exists() and not target.is_dir():
+        raise DeblurError(
+            target,
+            expected="a folder, as the input is one",
+            found="a file",
+            remedy="name another folder",
+        )
+    return [(path, target / path.name) for path in stills]
+
+
+def deblur_pictures(
+    jobs: Iterable[tuple[Path, Path]], deblurrer: Deblurrer, watch: Watcher | None = None
+) -> float:
+    """Deblur stills; returns the engine's seconds. A run of pictures of one size
+    shares a loaded engine and overlaps as the frames of a video do.
+    """
+
+    def place(item: DeblurredFrame) -> None:
+        write_picture(item.origin, item.pixels)
+        if watch is not None:
+            watch(item.blurred.pixels, item.pixels)
+
+    def frames(pictures: Iterable[Picture]) -> Iterator[Frame]:
+        for picture in pictures:
+            yield Frame(picture.pixels, picture)
+
+    engine_seconds = 0.0
+    pictures = itertools.starmap(read_picture, jobs)
+    for (height, width), alike in itertools.groupby(pictures, lambda p: p.pixels.shape[:2]):
+        backend = deblurrer.engine(width, height)
+        engine_seconds += run_pipeline(frames(alike), backend, place).seconds
+    return engine_seconds
+
+
+def read_picture(path: Path, target: Path) -> Picture:
+    """Decode a still, upright as its EXIF says; 16 bits become 8.
+
+    Raises :class:`DeblurError` for what is not a picture.
+    """
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError as error:
+        raise DeblurError(
+            path,
+            expected="a picture",
+            found=(error.strerror or "nothing").lower(),
+            remedy="check the path",
+        ) from None
+    raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if raw is None:
+        raise DeblurError(
+            path,
+            expected="a picture",
+            found="a file that does not decode",
+            remedy="check it with: file " + path.name,
+        )
+    grey, alpha = raw.ndim == 2, None
+    if raw.ndim == 3 and raw.shape[2] == 4:
+        alpha = to_8_bits(raw[:, :, 3])
+        bgr: NDArray[Any] = to_8_bits(raw[:, :, :3])
+    else:
+        # Only this way does OpenCV turn the picture as its EXIF says.
+        bgr = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return Picture(np.ascontiguousarray(bgr[:, :, ::-1]), alpha, grey, target)
+
+
+def to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    return (pixels // 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+
+
+def write_picture(picture: Picture, pixels: Frames) -> None:
+    """Encode by the target's suffix; the name appears when the file is whole."""
+    bgr: NDArray[Any] = pixels[:, :, ::-1]
+    if picture.alpha is not None and picture.target.suffix.lower() not in (".jpg", ".jpeg", ".bmp"):
+        bgr = np.dstack([bgr, picture.alpha])
+    elif picture.grey:
+        bgr = cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2GRAY)
+    save_image(picture.target, bgr)
+
+
+def save_image(target: Path, bgr: NDArray[Any]) -> None:
+    """Write an image file atomically; JPEG at 97 of 100."""
+    encoded, data = cv2.imencode(
+        target.suffix, np.ascontiguousarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, 97]
+    )
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        if not encoded:
+            raise OSError("the encoder refused the picture")
+        part.write_bytes(data.tobytes())
+        os.replace(part, target)
+    except OSError as error:
+        raise DeblurError(
+            target,
+            expected="a place to write a picture",
+            found=(error.strerror or str(error)).lower(),
+            remedy="choose another folder, or make room",
+        ) from None
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Video files: everything about time, colour, sound and containers."""

@@ -1,0 +1,100 @@
+"""Between a video's coded colours and RGB, and back to the very same coding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from av import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from deblurgan.runtime.backends import Frames
+
+# H.273 code points, as FFmpeg numbers them.
+UNSPECIFIED = 2
+MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+}
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+
+# Exact rounding and full chroma: what is not blurred must come back unchanged.
+QUALITY = int(Interpolation.BICUBIC) | int(Interpolation.ACCURATE_RND) | 0x2000 | 0x4000
+
+
+@dataclass(frozen=True)
+class Colour:
+    """How a video's colours are coded: H.273 code points, as tagged or not."""
+
+    matrix: int
+    full_range: bool
+    range_tag: int
+    primaries: int
+    transfer: int
+
+    @classmethod
+    def of(cls, frame: VideoFrame) -> Colour:
+        """Read a decoded frame's tags."""
+        full = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
+        return cls(
+            matrix=frame.colorspace,
+            full_range=full,
+            range_tag=int(ColorRange.JPEG) if full else int(frame.color_range),
+            primaries=frame.color_primaries,
+            transfer=frame.color_trc,
+        )
+
+    @property
+    def hdr(self) -> str | None:
+        """The name of the HDR transfer curve, if it is one."""
+        return HDR_TRANSFERS.get(self.transfer)
+
+    def sws_matrix(self, height: int) -> int:
+        """libswscale's number; untagged video is taken as players take it, by height."""
+        untagged = Colorspace.ITU709 if height >= 720 else Colorspace.ITU601
+        return int(MATRICES.get(self.matrix, untagged))
+
+
+class ColourConverter:
+    """Converts frames of one coding to RGB and back."""
+
+    def __init__(self, colour: Colour) -> None:
+        self.colour = colour
+        self.coded_range = int(ColorRange.JPEG if colour.full_range else ColorRange.MPEG)
+        # One for each direction: they run in different threads.
+        self._decode, self._encode = VideoReformatter(), VideoReformatter()
+
+    def to_rgb(self, frame: VideoFrame) -> Frames:
+        """RGB uint8 ``[height, width, 3]``, full range."""
+        rgb = self._decode.reformat(
+            frame,
+            format="rgb24",
+            src_colorspace=self.colour.sws_matrix(frame.height),
+            dst_colorspace=self.colour.sws_matrix(frame.height),
+            src_color_range=self.coded_range,
+            dst_color_range=int(ColorRange.JPEG),
+            interpolation=QUALITY,
+            threads=1,
+        )
+        return rgb.to_ndarray()  # type: ignore[return-value]
+
+    def from_rgb(self, pixels: Frames, pixel_format: str) -> VideoFrame:
+        """A frame in the video's own coding, tagged (or untagged) as it was."""
+        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        coded = self._encode.reformat(
+            rgb,
+            format=pixel_format,
+            src_colorspace=self.colour.sws_matrix(rgb.height),
+            dst_colorspace=self.colour.sws_matrix(rgb.height),
+            src_color_range=int(ColorRange.JPEG),
+            dst_color_range=self.coded_range,
+            interpolation=QUALITY,
+            threads=1,
+        )
+        coded.colorspace, coded.color_range = self.colour.matrix, self.colour.range_tag
+        coded.color_primaries, coded.color_trc = self.colour.primaries, self.colour.transfer
+        return coded

@@ -1,0 +1,158 @@
+"""What tests of several packages need: tiny contract files, clips, real data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from deblurgan.runtime.contract import INPUT, OUTPUT, ModelCard
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real clips, pictures and weights; users have none, so tests that want them skip."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared with real data beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def card() -> ModelCard:
+    return ModelCard(
+        generator={"name": "negative", "settings": {}},
+        stride=4,
+        minimum_size=16,
+        precision="fp32",
+        weights_sha256="0" * 64,
+    )
+
+
+@pytest.fixture(scope="session")
+def write_negative(card: ModelCard) -> Callable[..., Path]:
+    """Writes a contract file that turns frames into their negative (255 - x)."""
+    onnx = pytest.importorskip("onnx")
+
+    def write(
+        path: Path, size: tuple[int, int] | None = None, metadata: dict[str, str] | None = None
+    ) -> Path:
+        width, height = size or ("width", "height")
+        shape = ["batch", height, width, 3]
+        uint8, number = onnx.TensorProto.UINT8, onnx.TensorProto.FLOAT
+        graph = onnx.helper.make_graph(
+            [
+                onnx.helper.make_node("Cast", [INPUT], ["x"], to=number),
+                onnx.helper.make_node("Sub", ["white", "x"], ["y"]),
+                onnx.helper.make_node("Cast", ["y"], [OUTPUT], to=uint8),
+            ],
+            "negative",
+            [onnx.helper.make_tensor_value_info(INPUT, uint8, shape)],
+            [onnx.helper.make_tensor_value_info(OUTPUT, uint8, shape)],
+            [onnx.helper.make_tensor("white", number, [], [255.0])],
+        )
+        model = onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9
+        )
+        onnx.helper.set_model_props(model, card.to_metadata() if metadata is None else metadata)
+        onnx.save(model, path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def negative(write_negative: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_negative(tmp_path_factory.mktemp("model") / "negative.onnx")
+
+
+@pytest.fixture(scope="session")
+def photo() -> NDArray[np.uint8]:
+    """A made picture with edges, colours and gradients, RGB ``[96, 160, 3]``."""
+    y, x = np.mgrid[:96, :160]
+    planes = [x * 255 / 159, y * 255 / 95, 127 + 127 * np.sin((x + 2 * y) / 6)]
+    picture = np.stack(planes, -1)
+    picture[20:40, 30:60] = (250, 30, 20)
+    picture[50:80, 90:130] = (10, 240, 250)
+    return picture.astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def make_clip(photo: NDArray[np.uint8]) -> Callable[..., Path]:
+    """Writes a clip of ``photo`` moving sideways, as :func:`write_clip` says."""
+
+    def make(path: Path, **settings: Any) -> Path:
+        return write_clip(path, photo, **settings)
+
+    return make
+
+
+def write_clip(
+    path: Path,
+    photo: NDArray[np.uint8],
+    *,
+    times: list[int] | None = None,
+    time_base: Fraction = Fraction(1, 15360),
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    sound: bool = False,
+    subtitles: bool = False,
+    tags: tuple[int, int, int, int] = (2, 0, 2, 2),
+    rotation: int = 0,
+) -> Path:
+    """A clip whose frames are shown at ``times`` (ticks of ``time_base``); ``tags``
+    are matrix, range, primaries and transfer.
+    """
+    times = times or [512 * i for i in range(12)]
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=Fraction(30), options={"bf": "2"})
+        context = stream.codec_context
+        stream.height, stream.width = photo.shape[:2]
+        stream.pix_fmt = pixel_format
+        context.time_base = stream.time_base = time_base
+        context.colorspace, context.color_range = tags[0], tags[1]
+        context.color_primaries, context.color_trc = tags[2], tags[3]
+        if rotation:
+            stream.set_display_rotation(rotation)
+        tone = output.add_stream("aac", rate=48000, layout="stereo") if sound else None
+        for index, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.roll(photo, 3 * index, 1), format="rgb24")
+            frame = frame.reformat(format=pixel_format)
+            frame.pts, frame.time_base = time, time_base
+            frame.colorspace, frame.color_range = tags[0], tags[1]
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+        if tone is not None:
+            samples = 48000 * round(float(times[-1] * time_base) * 20 + 1) // 20
+            wave = np.sin(np.arange(samples) * 0.06).astype(np.float32) * 0.2
+            sound_frame = av.AudioFrame.from_ndarray(
+                np.stack([wave, wave]), format="fltp", layout="stereo"
+            )
+            sound_frame.sample_rate, sound_frame.pts = 48000, 0
+            output.mux(tone.encode(sound_frame))
+            output.mux(tone.encode(None))
+    if subtitles:
+        add_subtitles(path)
+    return path
+
+
+def add_subtitles(path: Path) -> None:
+    """Put a text track into a clip; PyAV copies subtitle streams but encodes none."""
+    text = path.with_suffix(".srt")
+    text.write_text("1\n00:00:00,050 --> 00:00:00,200\nHello\n\n")
+    whole = path.with_name("with-subtitles" + path.suffix)
+    with av.open(str(path)) as clip, av.open(str(text)) as words, av.open(str(whole), "w") as out:
+        copies = {s: out.add_stream_from_template(s) for s in (*clip.streams, *words.streams)}
+        for container in (clip, words):
+            for packet in container.demux():
+                if packet.size:  # the last one of each stream is empty
+                    packet.stream = copies[packet.stream]
+                    out.mux(packet)
+    whole.replace(path)

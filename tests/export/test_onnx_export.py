@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from deblurgan.export import onnx_export, proof
+from deblurgan.export.frames import reference_module
+from deblurgan.export.onnx_export import ExportReport, check_norms_in_float, export_onnx
+from deblurgan.runtime import DeblurError
+from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.contract import open_model
+from deblurgan.train.checkpoint import Checkpoint, weights_sha256
+from deblurgan.train.networks import Generator, ResNetGenerator, describe_generator
+
+Exported = tuple[Checkpoint, ExportReport]
+RunFile = Callable[[Path, Frames], Frames]
+MakeFrames = Callable[..., Frames]
+
+FILES = ("edge_fp32", "instance_fp32", "instance_fp16", "batch_fp16_frozen")
+
+
+@pytest.fixture(params=FILES)
+def exported(request: pytest.FixtureRequest) -> Exported:
+    result: Exported = request.getfixturevalue(request.param)
+    return result
+
+
+def from_pytorch(generator: Generator, frames: Frames) -> Frames:
+    with torch.inference_mode():
+        made: Frames = reference_module(generator)(torch.from_numpy(frames)).numpy()
+    return made
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("height", "width"), [(66, 91), (64, 64), (35, 50), (16, 16)])
+@pytest.mark.parametrize(
+    ("name", "largest"), [("edge_fp32", 1), ("instance_fp32", 1), ("instance_fp16", 3)]
+)
+def test_the_file_makes_pytorchs_picture_at_any_size(
+    name: str,
+    largest: int,
+    height: int,
+    width: int,
+    batch: int,
+    request: pytest.FixtureRequest,
+    run_file: RunFile,
+    make_frames: MakeFrames,
+) -> None:
+    checkpoint, report = request.getfixturevalue(name)
+    frames = make_frames(height, width, batch)
+    made, expected = run_file(report.path, frames), from_pytorch(checkpoint.generator, frames)
+    apart = np.abs(made.astype(int) - expected)
+    assert made.shape == frames.shape
+    assert apart.max() <= largest, f"{np.count_nonzero(apart)} of {apart.size} values differ"
+    if largest == 1:
+        assert np.count_nonzero(apart) <= 0.01 * apart.size
+    assert np.abs(made.astype(int) - frames).mean() > 1  # it does something
+
+
+def test_a_frozen_file_takes_its_size_in_any_batch(
+    batch_fp16_frozen: Exported, run_file: RunFile, make_frames: MakeFrames
+) -> None:
+    checkpoint, report = batch_fp16_frozen
+    assert open_model(report.path).size == (45, 38)
+    assert open_model(report.path).batch is None
+    for batch in (1, 3):
+        frames = make_frames(38, 45, batch)
+        made = run_file(report.path, frames).astype(int)
+        assert np.abs(made - from_pytorch(checkpoint.generator, frames)).max() <= 3
+    with pytest.raises(DeblurError, match="45x38"):
+        open_model(report.path).check_frame(64, 64)
+
+
+def test_frames_are_cast_first_and_last(exported: Exported) -> None:
+    """TensorRT takes no Transpose on uint8."""
+    graph = onnx.load(exported[1].path).graph
+    readers = [node.op_type for node in graph.node if "frames" in node.input]
+    assert readers.count("Cast") == 1
+    assert set(readers) <= {"Cast", "Shape"}
+    computing = [node for node in graph.node if node.op_type in ("Cast", "Transpose", "Div")]
+    assert [node.op_type for node in computing[:3]] == ["Cast", "Transpose", "Div"]
+    assert [node.op_type for node in graph.node[-4:]] == ["Round", "Clip", "Transpose", "Cast"]
+    assert list(graph.node[-1].output) == ["deblurred"]
+
+
+def test_dropout_and_training_leave_no_trace(exported: Exported) -> None:
+    operators = {node.op_type for node in onnx.load(exported[1].path).graph.node}
+    assert not operators & {"Dropout", "RandomUniformLike", "BatchNormalization", "Identity"}
+
+
+def test_fp16_weights_are_half_and_its_norms_are_not(instance_fp16: Exported) -> None:
+    model = onnx.load(instance_fp16[1].path)
+    check_norms_in_float(model)
+    kinds = {node.op_type for node in model.graph.node}
+    assert "InstanceNormalization" in kinds
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "ConvTranspose"):
+            assert types[node.input[1]] == onnx.TensorProto.FLOAT16
+
+
+def test_a_norm_in_half_is_noticed(instance_fp16: Exported) -> None:
+    model = onnx.load(instance_fp16[1].path)
+    norm = next(node for node in model.graph.node if node.op_type == "InstanceNormalization")
+    cast = next(node for node in model.graph.node if norm.input[0] in node.output)
+    norm.input[0] = cast.input[0]
+    with pytest.raises(RuntimeError, match="casts"):
+        check_norms_in_float(model)
+
+
+def test_nothing_of_this_machine_is_in_the_file(exported: Exported) -> None:
+    content = exported[1].path.read_bytes()
+    places = {sys.prefix, str(Path.home()), str(Path(__file__).parents[2]), "site-packages", ".py"}
+    assert not [place for place in places | {f"/{getpass.getuser()}/"} if place.encode() in content]
+    model = onnx.load_from_string(content)
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    assert {opset.domain: opset.version for opset in model.opset_import} == {"": 20}
+    assert all(entry.key.startswith("deblurgan.") for entry in model.metadata_props)
+
+
+def test_the_card_tells_where_the_file_is_from(edge_fp32: Exported) -> None:
+    checkpoint, report = edge_fp32
+    card = open_model(report.path).card
+    assert card == report.card
+    assert card.generator == describe_generator(checkpoint.generator)
+    assert (card.stride, card.minimum_size, card.precision) == (8, 16, "fp32")
+    assert card.weights_sha256 == weights_sha256(checkpoint.generator)
+    assert (card.training, card.licence) == (checkpoint.training, "CC0-1.0")
+    assert card.quality == {"psnr": 30.5}
+    assert report.size == report.path.stat().st_size
+
+
+def test_a_file_that_fails_its_proof_leaves_nothing(
+    edge_fp32: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_export, "build_model", lambda *_: onnx.load(edge_fp32[1].path))
+    monkeypatch.setitem(proof.TOLERANCES, "fp32", proof.Tolerance(largest=-1, mean=0))
+    with pytest.raises(DeblurError, match="largest difference -1"):
+        export_onnx(edge_fp32[0], tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_replacement_leaves_the_old_file(
+    edge_fp32: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"old")
+    broken = onnx.load(edge_fp32[1].path)
+    broken.graph.node[5].op_type = "NoSuchOperator"
+    monkeypatch.setattr(onnx_export, "build_model", lambda *_: broken)
+    with pytest.raises(onnx.checker.ValidationError):
+        export_onnx(edge_fp32[0], target, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert target.read_bytes() == b"old"
+
+
+def test_a_file_that_is_there_is_replaced_only_when_told(
+    edge_fp32: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"old")
+    monkeypatch.setattr(onnx_export, "build_model", lambda *_: onnx.load(edge_fp32[1].path))
+    with pytest.raises(DeblurError, match="--overwrite"):
+        export_onnx(edge_fp32[0], target)
+    assert target.read_bytes() == b"old"
+    export_onnx(edge_fp32[0], target, overwrite=True)
+    assert open_model(target).card == edge_fp32[1].card
+
+
+def test_bad_targets_and_sizes_are_said_before_any_work(edge: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(DeblurError, match="mkdir -p"):
+        export_onnx(edge, tmp_path / "missing" / "model.onnx")
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(DeblurError, match="a folder"):
+        export_onnx(edge, tmp_path / "folder.onnx", overwrite=True)
+    with pytest.raises(DeblurError, match=r"ends in \.onnx"):
+        export_onnx(edge, tmp_path / "model.engine")
+    with pytest.raises(DeblurError, match="16x16"):
+        export_onnx(edge, tmp_path / "model.onnx", size=(640, 8))
+
+
+@pytest.mark.slow
+def test_the_papers_generator_is_the_same_in_three_engines(
+    tmp_path: Path, run_file: RunFile, make_frames: MakeFrames
+) -> None:
+    openvino = pytest.importorskip("openvino")
+    torch.manual_seed(3)
+    checkpoint = Checkpoint(ResNetGenerator().eval(), {})
+    report = export_onnx(checkpoint, tmp_path / "paper.onnx")
+    frames = make_frames(64, 64)
+    expected = from_pytorch(checkpoint.generator, frames).astype(int)
+    assert np.abs(run_file(report.path, frames) - expected).max() <= 1
+    compiled = openvino.Core().compile_model(
+        report.path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    assert np.abs(compiled([frames])[0] - expected).max() <= 1

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from deblurgan.export import proof
+from deblurgan.export.frames import reference_module
+from deblurgan.export.onnx_export import ExportReport
+from deblurgan.runtime import DeblurError
+from deblurgan.train.checkpoint import Checkpoint
+from deblurgan.train.networks import EdgeGenerator, ResNetGenerator
+
+Exported = tuple[Checkpoint, ExportReport]
+
+
+def test_the_pictures_are_small_and_one_is_odd() -> None:
+    sizes = [picture.shape for picture in proof.load_pictures()]
+    assert (240, 360, 3) in sizes
+    assert (187, 251, 3) in sizes
+    assert all(path.stat().st_size < 150_000 for path in proof.PICTURES.iterdir())
+    assert [picture.shape for picture in proof.load_pictures((45, 38))] == [(38, 45, 3)] * 2
+
+
+def test_the_pictures_are_in_colour_the_right_way_round() -> None:
+    """The cat is ginger: more red than blue."""
+    cat = next(proof.load_pictures())
+    assert cat[..., 0].mean() > cat[..., 2].mean() + 20
+
+
+def test_differences_are_in_levels_and_decibels() -> None:
+    black = np.zeros((1, 2, 2, 3), np.uint8)
+    assert proof.measure_difference([(black, black)]) == proof.Difference(0, 0, 0, math.inf)
+    one_off = black.copy()
+    one_off[0, 0, 0, 0] = 255
+    found = proof.measure_difference([(black, one_off), (black, black)])
+    assert (found.largest, found.mean, found.differing) == (255, 255 / 24, 1 / 24)
+    assert found.psnr == pytest.approx(10 * math.log10(24))
+
+
+@pytest.mark.parametrize("engine", proof.ENGINES)
+def test_every_engine_proves_the_file(
+    engine: str, edge_fp32: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(engine)
+    monkeypatch.setattr(proof, "ENGINES", (engine,))
+    checkpoint, report = edge_fp32
+    difference = proof.prove(report.path, reference_module(checkpoint.generator))
+    assert difference.largest <= 1
+    assert difference.differing < 0.01
+
+
+def test_another_generators_file_is_refused(edge_fp32: Exported) -> None:
+    with pytest.raises(DeblurError, match="PyTorch's picture in fp32"):
+        proof.prove(edge_fp32[1].path, reference_module(EdgeGenerator()))
+
+
+def test_without_an_engine_it_names_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(DeblurError, match=r"deblurgan-edge\[cpu\].*\[gpu\]"):
+        proof.find_engine()
+
+
+def test_activations_beyond_half_precision_are_refused(
+    make_resnet: Callable[..., ResNetGenerator],
+) -> None:
+    generator = make_resnet()
+    assert proof.check_range(reference_module(generator), (48, 32)) < 1000
+    with torch.no_grad():
+        next(generator.parameters()).mul_(1e6)
+    # The norm after it hides this from the picture, but not from a GPU.
+    with pytest.raises(DeblurError, match="--precision fp32"):
+        proof.check_range(reference_module(generator), (48, 32))

@@ -1,0 +1,170 @@
+"""``deblur-video`` as a user calls it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from deblurgan.runtime import console
+from deblurgan.runtime.app import app
+
+Make = Callable[..., Path]
+
+
+def deblur_video(*words: object) -> int:
+    return console.run(app, [str(word) for word in words])
+
+
+def test_a_clip_goes_all_the_way(make_clip: Make, negative: Path, tmp_path: Path) -> None:
+    clip, out, picture = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", tmp_path / "ba.png"
+    assert deblur_video(clip, out, "--model", negative, "--before-after", picture, "-q") == 0
+    with av.open(str(clip)) as old, av.open(str(out)) as new:
+        for before, after in zip(old.decode(video=0), new.decode(video=0), strict=True):
+            difference = 255 - before.to_ndarray(format="rgb24") - after.to_ndarray(format="rgb24")
+            assert np.abs(difference.astype(np.int8)).mean() < 6
+    assert cv2.imread(str(picture)).shape[1] > 2 * 160
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ba.png", "in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".webp"])
+def test_a_still_goes_all_the_way(
+    negative: Path, photo: NDArray[np.uint8], tmp_path: Path, suffix: str
+) -> None:
+    still, out = tmp_path / "in.png", tmp_path / f"out{suffix}"
+    cv2.imwrite(str(still), photo)
+    assert deblur_video(still, out, "--model", negative) == 0
+    if suffix != ".webp":  # the one that loses a little
+        assert np.array_equal(cv2.imread(str(out)), 255 - photo)
+
+
+def test_alpha_and_grey_stay_what_they_are(
+    negative: Path, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    alpha, grey = np.dstack([photo, photo[:, :, 0]]), photo[:, :, 1]
+    deep = photo.astype(np.uint16) * 257
+    for name, picture in (("alpha", alpha), ("grey", grey), ("deep", deep)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+        assert (
+            deblur_video(tmp_path / f"{name}.png", tmp_path / "out.png", "-y", "--model", negative)
+            == 0
+        )
+        out = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+        if name == "alpha":
+            assert np.array_equal(out, np.dstack([255 - photo, photo[:, :, 0]]))
+        else:
+            assert np.array_equal(out, 255 - (grey if name == "grey" else photo))
+
+
+def test_a_folder_of_pictures_of_several_sizes(
+    negative: Path, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for index in range(5):
+        cv2.imwrite(str(source / f"{index}.png"), photo[: 96 - 16 * (index // 3)])
+    assert deblur_video(source, out, "--model", negative) == 0
+    assert [p.name for p in sorted(out.iterdir())] == [f"{i}.png" for i in range(5)]
+    assert np.array_equal(cv2.imread(str(out / "4.png")), 255 - photo[:80])
+
+
+def test_what_is_there_is_not_overwritten_unless_told(
+    make_clip: Make, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    out.write_text("precious")
+    assert deblur_video(clip, out, "--model", negative) == 2
+    assert "replace it with -y" in capsys.readouterr().err
+    assert out.read_text() == "precious"
+    assert deblur_video(clip, out, "--model", negative, "-y") == 0
+    assert out.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["missing.mp4", "out.mp4"], "missing.mp4: expected a video, a picture or a folder"),
+        (["in.mp4", "in.mp4", "-y"], "found the input itself"),
+        (["in.mp4", "out.xyz"], "a video name ending in .mp4"),
+        (["in.mp4", "nowhere/out.mp4"], "found no such folder; make it with: mkdir -p"),
+        (["in.mp4", "out.mp4", "--codec", "mpeg2"], "one of h264, hevc, av1"),
+        (["in.mp4", "out.mp4", "--quality", "99"], "0 (best) to 51 for h264"),
+        (["in.mp4", "out.mp4", "--backend", "abacus"], "found abacus"),
+        (["in.mp4", "out.mp4", "--model", "nowhere.onnx"], "found no such file"),
+        (["text.png", "out.png"], "found a file that does not decode"),
+        (["empty", "out"], "empty: expected pictures"),
+        (["tiny.png", "out.png"], "at least 16x16 pixels, found 8x8"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    words: list[str],
+    said: str,
+    make_clip: Make,
+    negative: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_clip(tmp_path / "in.mp4")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.png").write_text("not a picture")
+    cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros((8, 8, 3), np.uint8))
+    before = sorted(tmp_path.rglob("*"))
+    places = [tmp_path / word if i < 2 else word for i, word in enumerate(words)]
+    model = [] if "--model" in words else ["--model", negative]
+    assert deblur_video(*places, *model) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing_behind(
+    make_clip: Make, negative: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    clip = make_clip(tmp_path / "in.mp4", times=[512 * i for i in range(3000)])
+    words = [clip, tmp_path / "out.mp4", "--model", negative]
+    program = "from deblurgan.runtime.app import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, words)], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.mp4*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "stopped"
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_full_disk_is_said(make_clip: Make, negative: Path, tmp_path: Path) -> None:
+    """A limit on file size stands in for the disk: both fail the write in the middle."""
+    clip = make_clip(tmp_path / "in.mp4", times=[512 * i for i in range(200)])
+    program = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
+        "from deblurgan.runtime.app import main; main()"
+    )
+    words = [clip, tmp_path / "out.mp4", "--model", negative, "--quality", "0"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "expected room" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.pipeline import DeblurredFrame, Frame, run_pipeline
+
+
+class SlowNegative:
+    """A backend whose frames take the longer the darker they are."""
+
+    description = "negative"
+    in_flight = 3
+
+    def __init__(self) -> None:
+        self.inside, self.most = 0, 0
+        self.lock = threading.Lock()
+
+    def run(self, frames: Frames) -> Frames:
+        with self.lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+        time.sleep(0.02 - frames.flat[0] / 255 * 0.019)
+        with self.lock:
+            self.inside -= 1
+        return 255 - frames
+
+    def close(self) -> None: ...
+
+
+def frame(level: int) -> Frame:
+    return Frame(np.full((2, 2, 3), level, np.uint8), level)
+
+
+def test_everything_arrives_in_order_and_frames_overlap() -> None:
+    sent: list[Any] = []
+    for level in range(0, 250, 5):
+        sent += [frame(level), f"sound {level}"]
+    backend, got = SlowNegative(), []
+
+    def sink(item: Any) -> None:
+        if isinstance(item, DeblurredFrame):
+            assert (item.pixels == 255 - item.origin).all()
+            got.append(item.origin)
+        else:
+            got.append(item)
+
+    clock = run_pipeline(sent, backend, sink)
+    assert got == [item.origin if isinstance(item, Frame) else item for item in sent]
+    assert clock.frames == 50
+    assert backend.most == 3
+
+
+def test_a_burst_of_sound_does_not_keep_frames_from_the_engine() -> None:
+    backend = SlowNegative()
+    items = [frame(0), *["sound"] * 1000, frame(0), *["sound"] * 1000, frame(0)]
+    run_pipeline(items, backend, lambda item: item.pixels if item != "sound" else None)
+    assert backend.most == 3
+
+
+def test_the_source_stays_a_few_frames_ahead_at_most() -> None:
+    ahead = []
+    done = 0
+
+    def source() -> Iterator[Frame]:
+        for index in range(40):
+            ahead.append(index - done)
+            yield frame(250)
+
+    def sink(item: DeblurredFrame) -> None:
+        nonlocal done
+        assert item.pixels is not None
+        time.sleep(0.002)
+        done += 1
+
+    run_pipeline(source(), SlowNegative(), sink)
+    assert max(ahead) <= 2 * SlowNegative.in_flight + 2
+
+
+@pytest.mark.parametrize("place", ["source", "engine", "sink"])
+def test_the_first_error_anywhere_stops_all(place: str) -> None:
+    threads = threading.active_count()
+
+    def source() -> Iterator[Frame]:
+        for index in range(10_000):
+            if place == "source" and index == 20:
+                raise ValueError("source")
+            yield frame(250)
+
+    class Failing(SlowNegative):
+        def run(self, frames: Frames) -> Frames:
+            if place == "engine":
+                raise ValueError("engine")
+            return super().run(frames)
+
+    taken = 0
+
+    def sink(item: DeblurredFrame) -> None:
+        nonlocal taken
+        assert item.pixels is not None
+        taken += 1
+        if place == "sink" and taken == 20:
+            raise ValueError("sink")
+
+    with pytest.raises(ValueError, match=place):
+        run_pipeline(source(), Failing(), sink)
+    assert threading.active_count() == threads

@@ -1,0 +1,226 @@
+"""The video contract: what comes out differs by its sharpness and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from deblurgan.runtime import DeblurError
+from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.video.deblur import deblur_video
+from deblurgan.runtime.video.sink import Encoding, VideoSink
+from deblurgan.runtime.video.source import VideoSource, display_matrix
+
+FAST = Encoding(preset="ultrafast")
+Make = Callable[..., Path]
+
+
+class Unchanged:
+    """A backend that gives every frame back: what is lost, the video code lost."""
+
+    description, in_flight = "unchanged", 2
+
+    def run(self, frames: Frames) -> Frames:
+        return frames
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Contents:
+    """What ffprobe would list of a file, times in seconds."""
+
+    frames: list[tuple[Fraction, Fraction]] = field(default_factory=list)
+    passed_on: dict[str, list[tuple[Fraction, bytes]]] = field(default_factory=dict)
+    tags: tuple[int, int, int, int] = (0, 0, 0, 0)
+    matrix: list[int] | None = None
+
+
+def contents(path: Path) -> Contents:
+    found = Contents()
+    with av.open(str(path)) as file:
+        for packet in file.demux():
+            if packet.stream.type == "video":
+                for frame in packet.decode():
+                    base = frame.time_base
+                    found.frames.append((frame.pts * base, frame.duration * base))
+                    found.tags = (
+                        frame.colorspace,
+                        frame.color_range,
+                        frame.color_primaries,
+                        frame.color_trc,
+                    )
+                    found.matrix = display_matrix(frame)
+            elif packet.stream.type in ("audio", "subtitle") and packet.dts is not None:
+                packets = found.passed_on.setdefault(packet.stream.type, [])
+                packets.append((packet.pts * packet.time_base, bytes(packet)))
+    return found
+
+
+def convert(source: Path, target: Path, encoding: Encoding = FAST) -> Path:
+    with VideoSource(source) as video, VideoSink(target, video, encoding) as sink:
+        deblur_video(video, sink, Unchanged())
+    return target
+
+
+VARIABLE = [0, 512, 1100, 1600, 5000, 5200, 9000, 9512, 20000, 20500, 21000, 40000]
+
+
+@pytest.mark.parametrize("times", [None, VARIABLE], ids=["constant", "variable"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_frames_timestamps_sound_and_subtitles_are_kept(
+    make_clip: Make, tmp_path: Path, suffix: str, times: list[int] | None
+) -> None:
+    subtitles = suffix == ".mkv"
+    clip = make_clip(tmp_path / f"in{suffix}", times=times, sound=True, subtitles=subtitles)
+    before = contents(clip)
+    after = contents(convert(clip, tmp_path / f"out{suffix}"))
+    assert [pts for pts, _ in after.frames] == [pts for pts, _ in before.frames]
+    assert len(before.frames) == 12
+    assert after.passed_on == before.passed_on
+    assert set(before.passed_on) == ({"audio", "subtitle"} if subtitles else {"audio"})
+
+
+def test_the_clip_lasts_as_long_as_it_did(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4")
+    out = convert(clip, tmp_path / "out.mp4")
+    with av.open(str(clip)) as before, av.open(str(out)) as after:
+        assert after.duration == before.duration
+
+
+def test_another_container_rounds_by_a_tick_at_most(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4", times=VARIABLE, sound=True)
+    before, after = contents(clip), contents(convert(clip, tmp_path / "out.mkv"))
+    tick = Fraction(1, 1000)
+    pairs = zip(before.frames, after.frames, strict=True)
+    assert all(abs(old - new) <= tick for (old, _), (new, _) in pairs)
+    sound = zip(before.passed_on["audio"], after.passed_on["audio"], strict=True)
+    assert all(old[1] == new[1] and abs(old[0] - new[0]) <= tick for old, new in sound)
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "tags"),
+    [
+        ("yuv420p", (2, 0, 2, 2)),
+        ("yuv420p", (1, 1, 1, 1)),
+        ("yuv420p", (6, 1, 6, 6)),
+        ("yuvj420p", (1, 2, 1, 1)),
+        ("yuv444p", (1, 1, 1, 1)),
+    ],
+    ids=["untagged", "709", "601", "full range", "4:4:4"],
+)
+def test_colours_come_back_with_their_tags(
+    make_clip: Make, tmp_path: Path, pixel_format: str, tags: tuple[int, int, int, int]
+) -> None:
+    clip = make_clip(tmp_path / "in.mkv", pixel_format=pixel_format, tags=tags)
+    out = convert(clip, tmp_path / "out.mp4", Encoding(preset="ultrafast", quality=1))
+    assert contents(out).tags == contents(clip).tags
+    with av.open(str(clip)) as old, av.open(str(out)) as new:
+        for before, after in zip(old.decode(video=0), new.decode(video=0), strict=True):
+            assert before.format.name == after.format.name
+            luma = [np.asarray(f.to_ndarray()[..., : f.height, :], int) for f in (before, after)]
+            assert np.abs(luma[0] - luma[1]).mean() < 1
+            assert abs(luma[0].mean() - luma[1].mean()) < 0.2
+
+
+@pytest.mark.parametrize("degrees", [90, 180])
+def test_rotation_is_kept(make_clip: Make, tmp_path: Path, degrees: int) -> None:
+    clip = make_clip(tmp_path / "in.mp4", rotation=degrees)
+    before, after = contents(clip), contents(convert(clip, tmp_path / "out.mp4"))
+    assert before.matrix is not None
+    assert after.matrix == before.matrix
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
+def test_every_codec_keeps_time(make_clip: Make, tmp_path: Path, codec: str) -> None:
+    clip = make_clip(tmp_path / "in.mp4", sound=True)
+    preset = "12" if codec == "av1" else "ultrafast"
+    out = convert(clip, tmp_path / "out.mp4", Encoding(codec, preset=preset))
+    assert [pts for pts, _ in contents(out).frames] == [pts for pts, _ in contents(clip).frames]
+
+
+def test_webm_takes_av1(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4")
+    out = convert(clip, tmp_path / "out.webm", Encoding(preset="12"))
+    assert len(contents(out).frames) == 12
+
+
+def test_what_the_container_cannot_hold_is_refused_before_the_first_frame(
+    make_clip: Make, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "in.mp4", sound=True)
+    with pytest.raises(DeblurError, match=r"stream 1 \(audio aac.*write out.mkv"):
+        convert(clip, tmp_path / "out.webm")
+    subtitled = make_clip(tmp_path / "in.mkv", subtitles=True)
+    with pytest.raises(DeblurError, match=r"\(subtitle"):
+        convert(subtitled, tmp_path / "out.mp4")
+    with pytest.raises(DeblurError, match="a codec that webm holds, found h264"):
+        convert(make_clip(tmp_path / "silent.mp4"), tmp_path / "out.webm", Encoding("h264"))
+    assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.7])
+def test_a_broken_clip_leaves_a_message_or_a_whole_file(
+    make_clip: Make, tmp_path: Path, cut: float
+) -> None:
+    clip = make_clip(tmp_path / "in.mkv", sound=True)
+    data = clip.read_bytes()
+    clip.write_bytes(data[: int(len(data) * cut)])
+    said = ""
+    try:
+        convert(clip, tmp_path / "out.mkv")
+    except DeblurError as error:
+        said = str(error)
+    if said:
+        assert said.startswith(str(clip))
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv"]
+    else:
+        assert contents(tmp_path / "out.mkv").frames
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video\n" * 100])
+def test_what_is_no_video_is_said(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "in.mp4"
+    path.write_bytes(content)
+    with pytest.raises(DeblurError, match="expected a video"):
+        VideoSource(path)
+
+
+def test_a_failure_in_the_middle_leaves_nothing(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4")
+    seen = []
+
+    def watch(blurred: Frames, sharp: Frames) -> None:
+        seen.append(sharp)
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        VideoSource(clip) as video,
+        VideoSink(tmp_path / "out.mp4", video, FAST) as sink,
+    ):
+        deblur_video(video, sink, Unchanged(), watch)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gopro_max-heromode.mp4",
+        "bikes.mp4",
+        pytest.param("intel_car-detection.mp4", marks=pytest.mark.slow),
+    ],
+)
+def test_real_clips_keep_frames_times_and_sound(shared: Path, tmp_path: Path, name: str) -> None:
+    clip = shared / "data" / "videos" / name
+    before, after = contents(clip), contents(convert(clip, tmp_path / "out.mp4"))
+    assert after.frames == before.frames
+    assert after.passed_on == before.passed_on
+    assert after.tags == before.tags
