@@ -108,7 +108,7 @@ def run_on_video(
                 "format=yuv420p -c:a copy SDR.mp4",
             )
         with VideoSink(target, source, encoding) as sink:
-            engine = deblurrer.engine(source.width, source.height)
+            engine = deblurrer.engine(source.width, source.height, overlap=True)
             console.messages.print(
                 f"{escape(deblurrer.model.path.stem)} ({deblurrer.model.card.precision}) "
                 f"on {escape(engine.description)}, {source.width}x{source.height}"

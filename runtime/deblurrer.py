@@ -31,7 +31,7 @@ class Deblurrer:
         self.model = find_model(model)
         self.backend_name, self.threads = backend, threads
         self._engine: Backend | None = None
-        self._size = (0, 0)
+        self._loaded = (0, 0, False)
 
     def __call__(self, frames: Frames) -> Frames:
         """Deblur one frame or a batch; the result has the shape of what came in.
@@ -62,14 +62,22 @@ class Deblurrer:
         )
         return deblurred if frames.ndim == 4 else deblurred[0]
 
-    def engine(self, width: int, height: int) -> Backend:
-        """The backend for frames of this size, loaded if it is not yet."""
-        if self._engine is None or self._size != (width, height):
+    def engine(self, width: int, height: int, *, overlap: bool = False) -> Backend:
+        """The backend for frames of this size, loaded if it is not yet; ``overlap``
+        as in :func:`~deblurgan.runtime.backends.open_backend`.
+        """
+        wanted = (width, height, overlap)
+        if self._engine is None or self._loaded != wanted:
             self.close()
             self._engine = open_backend(
-                self.model, width, height, name=self.backend_name, threads=self.threads
+                self.model,
+                width,
+                height,
+                name=self.backend_name,
+                threads=self.threads,
+                overlap=overlap,
             )
-            self._size = (width, height)
+            self._loaded = wanted
         return self._engine
 
     def close(self) -> None:

@@ -70,7 +70,7 @@ def list_jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
 
 
 def deblur_pictures(
-    jobs: Iterable[tuple[Path, Path]], deblurrer: Deblurrer, watch: Watcher | None = None
+    jobs: list[tuple[Path, Path]], deblurrer: Deblurrer, watch: Watcher | None = None
 ) -> float:
     """Deblur stills; returns the engine's seconds. A run of pictures of one size
     shares a loaded engine and overlaps as the frames of a video do.
@@ -88,7 +88,7 @@ def deblur_pictures(
     engine_seconds = 0.0
     pictures = itertools.starmap(read_picture, jobs)
     for (height, width), alike in itertools.groupby(pictures, lambda p: p.pixels.shape[:2]):
-        backend = deblurrer.engine(width, height)
+        backend = deblurrer.engine(width, height, overlap=len(jobs) > 1)
         engine_seconds += run_pipeline(frames(alike), backend, place).seconds
     return engine_seconds
 

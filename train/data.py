@@ -13,24 +13,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.blur import BlurRecipe, degrade
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
-class DataError(Exception):
-    """Training data that cannot be used; the message names file and remedy."""
-
-
 def list_pictures(folder: Path) -> list[Path]:
     """The pictures in a folder, sorted by name."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of pictures, found none by that name")
+        raise DeblurError(
+            folder, expected="a folder of pictures", found="none", remedy="check the path"
+        )
     pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
     if not pictures:
-        raise DataError(
-            f"{folder}: expected pictures ({', '.join(PICTURE_SUFFIXES)}), found none; "
-            "name a folder that holds sharp photographs"
+        raise DeblurError(
+            folder,
+            expected=f"pictures ({', '.join(PICTURE_SUFFIXES)})",
+            found="none",
+            remedy="name a folder that holds sharp photographs",
         )
     return pictures
 
@@ -39,7 +40,12 @@ def read_picture(path: Path) -> Tensor:
     """A picture as uint8 ``[3, H, W]``, RGB; grey, alpha and 16 bits are converted."""
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
-        raise DataError(f"{path}: expected a picture, found a file that does not decode")
+        raise DeblurError(
+            path,
+            expected="a picture",
+            found="a file that does not decode",
+            remedy="remove it from the folder",
+        )
     return torch.from_numpy(picture[:, :, ::-1].copy()).permute(2, 0, 1).contiguous()
 
 
@@ -64,9 +70,11 @@ class PairPool:
     ) -> None:
         too_small = [p for p in photos if min(p.shape[-2:]) < region]
         if too_small:
-            raise DataError(
-                f"{len(too_small)} of {len(photos)} photographs are smaller than {region} pixels "
-                "a side; leave them out"
+            raise DeblurError(
+                "photographs",
+                expected=f"at least {region} pixels a side",
+                found=f"{len(too_small)} smaller ones among {len(photos)}",
+                remedy="leave them out",
             )
         self.photos = [photo.to(device) for photo in photos]
         self.recipe, self.device = recipe, device

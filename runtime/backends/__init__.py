@@ -48,12 +48,19 @@ class Unavailable(Exception):
 
 
 def open_backend(
-    model: Model, width: int, height: int, *, name: str = AUTO, threads: int | None = None
+    model: Model,
+    width: int,
+    height: int,
+    *,
+    name: str = AUTO,
+    threads: int | None = None,
+    overlap: bool = False,
 ) -> Backend:
     """Load ``model`` for frames of ``width`` x ``height`` pixels.
 
     ``threads`` bounds the processor threads of a CPU engine (default: those
-    that this process may use). Raises :class:`DeblurError` when the named
+    that this process may use). With ``overlap`` several frames are worked on at
+    a time: more of them a second, each one later. Raises :class:`DeblurError` when the named
     backend, or with ``auto`` every backend, is missing here.
     """
     model.check_frame(width, height)
@@ -69,7 +76,7 @@ def open_backend(
         module, engine = ENGINES[candidate]
         try:
             load = getattr(importlib.import_module(f"{__name__}.{module}"), engine)
-            backend: Backend = load(model, width, height, threads or available_threads())
+            backend: Backend = load(model, width, height, threads or available_threads(), overlap)
         except Unavailable as reason:
             reasons.append(f"{candidate}: {reason}")
             continue

@@ -17,7 +17,7 @@ class Engine:
     provider: str
     device: str
 
-    def __init__(self, model: Model, width: int, height: int, threads: int) -> None:
+    def __init__(self, model: Model, width: int, height: int, threads: int, overlap: bool) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -40,21 +40,21 @@ class Engine:
 class CPUEngine(Engine):
     provider = "CPUExecutionProvider"
 
-    def __init__(self, model: Model, width: int, height: int, threads: int) -> None:
+    def __init__(self, model: Model, width: int, height: int, threads: int, overlap: bool) -> None:
         self.device = f"CPU, {threads} threads"
-        super().__init__(model, width, height, threads)
+        super().__init__(model, width, height, threads, overlap)
 
 
 class CUDAEngine(Engine):
     provider = "CUDAExecutionProvider"
     device = "CUDA"
 
-    def __init__(self, model: Model, width: int, height: int, threads: int) -> None:
+    def __init__(self, model: Model, width: int, height: int, threads: int, overlap: bool) -> None:
         if self.provider not in onnxruntime.get_available_providers():
             raise Unavailable("this ONNX Runtime was built without CUDA")
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
-        super().__init__(model, width, height, threads)
+        super().__init__(model, width, height, threads, overlap)
         # Without a GPU it falls back to the CPU in silence.
         if self.provider not in self.session.get_providers():
             raise Unavailable("no CUDA device that ONNX Runtime can use")

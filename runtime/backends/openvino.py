@@ -16,17 +16,17 @@ except ImportError as error:
 
 
 class CPUEngine:
-    def __init__(self, model: Model, width: int, height: int, threads: int) -> None:
+    def __init__(self, model: Model, width: int, height: int, threads: int, overlap: bool) -> None:
         core = openvino.Core()
         network = core.read_model(model.path)
         # A fixed size lets the engine plan its memory and fold the padding away.
         network.reshape([model.batch or 1, height, width, 3])
-        self.in_flight = threads
+        # A frame a thread wastes least; for a single frame all threads must help.
+        self.in_flight = threads if overlap else 1
         self.compiled = core.compile_model(
             network,
             "CPU",
             {
-                # One frame a thread: frames scale better than the rows of one frame.
                 "NUM_STREAMS": str(self.in_flight),
                 "INFERENCE_NUM_THREADS": threads,
                 # Left alone it computes in bf16 where the processor has that.

@@ -23,16 +23,17 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.mark.parametrize("overlap", [False, True])
 def test_every_backend_gives_the_same_picture(
-    engine: str, negative: Path, photo: NDArray[np.uint8]
+    engine: str, overlap: bool, negative: Path, photo: NDArray[np.uint8]
 ) -> None:
-    backend = open_backend(open_model(negative), 160, 96, name=engine, threads=2)
+    backend = open_backend(open_model(negative), 160, 96, name=engine, threads=2, overlap=overlap)
     assert np.array_equal(backend.run(photo[None]), 255 - photo[None])
     backend.close()
 
 
 def test_frames_in_flight_do_not_mix(engine: str, negative: Path) -> None:
-    backend = open_backend(open_model(negative), 64, 48, name=engine, threads=2)
+    backend = open_backend(open_model(negative), 64, 48, name=engine, threads=2, overlap=True)
     frames = [np.full((1, 48, 64, 3), level, np.uint8) for level in range(60)]
     with ThreadPoolExecutor(backend.in_flight + 1) as threads:
         results = list(threads.map(backend.run, frames))

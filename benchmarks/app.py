@@ -1,0 +1,153 @@
+"""``deblur-bench``: how good and how fast a model is on this machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deblurgan.runtime import backends, console
+from deblurgan.runtime.deblurrer import Deblurrer
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.model_store import DEFAULT
+
+app = console.new_app("Measure how good and how fast a model is on this machine.")
+output = Console(highlight=False)
+
+ModelOption = Annotated[
+    str, typer.Option(help="A shipped model's name, or a file that deblur-export wrote.")
+]
+BackendOption = Annotated[str, typer.Option(help=f"The engine: {', '.join(backends.NAMES)}.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures there.")
+]
+
+
+@app.command(no_args_is_help=True)
+def quality(
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="A folder with blur/ and sharp/, partners named alike."),
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="A folder of sharp photographs, to be blurred by eval-v1.")
+    ] = None,
+    sharp: Annotated[
+        Path | None,
+        typer.Option(help="A folder of sharp photographs, to be deblurred as they are."),
+    ] = None,
+    model: ModelOption = DEFAULT,
+    backend: BackendOption = backends.AUTO,
+    json_file: JsonOption = None,
+) -> None:
+    """PSNR and SSIM before and after, for each picture and in the mean.
+
+    Example: deblur-bench quality --photos kodak24/
+    """
+    from deblurgan.benchmarks.quality import (
+        Score,
+        blur_photos,
+        leave_sharp,
+        mean_score,
+        read_pairs,
+        score,
+    )
+
+    kinds = {read_pairs: pairs, blur_photos: photos, leave_sharp: sharp}
+    given = [(read, folder) for read, folder in kinds.items() if folder is not None]
+    if len(given) != 1:
+        raise DeblurError(
+            "deblur-bench quality",
+            expected="one of --pairs, --photos and --sharp",
+            found=str(len(given)),
+            remedy="see deblur-bench quality --help",
+        )
+    read, folder = given[0]
+    scores: list[Score] = []
+    with Deblurrer(model, backend=backend) as deblurrer:
+        for pair in read(folder):
+            scores.append(score(pair, deblurrer))
+    table = Table("picture", "length", "PSNR before", "after", "gain", "SSIM before", "after",
+                  "colour shift")  # fmt: skip
+    for row in [*scores, mean_score(f"mean of {len(scores)}", scores)]:
+        table.add_row(
+            row.name,
+            "" if row.length is None else f"{row.length:g} px",
+            f"{row.psnr_before:.2f}",
+            f"{row.psnr_after:.2f}",
+            f"{row.psnr_after - row.psnr_before:+.2f}",
+            f"{row.ssim_before:.4f}",
+            f"{row.ssim_after:.4f}",
+            f"{row.colour_shift:.2f}",
+        )
+    output.print(table)
+    write_json(json_file, {"pictures": [asdict(s) for s in scores],
+                           "mean": asdict(mean_score("mean", scores))})  # fmt: skip
+
+
+@app.command()
+def speed(
+    size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="Frame size.")] = "1280x720",
+    model: ModelOption = DEFAULT,
+    backend: BackendOption = backends.AUTO,
+    json_file: JsonOption = None,
+) -> None:
+    """The engine's frames a second next to the paper's generator in PyTorch.
+
+    Example: deblur-bench speed --size 640x360
+    """
+    from deblurgan.benchmarks.speed import compare_with_paper
+
+    try:
+        width, height = (int(number) for number in size.split("x"))
+    except ValueError:
+        raise DeblurError(
+            "--size", expected="WIDTHxHEIGHT", found=size, remedy="for example --size 640x360"
+        ) from None
+    with Deblurrer(model, backend=backend) as deblurrer:
+        engine = deblurrer.engine(width, height, overlap=True)
+        result = compare_with_paper(engine, width, height)
+        output.print(
+            f"{width}x{height}: {deblurrer.model.path.stem} on {engine.description} "
+            f"{result.engine_seconds:.3f} s a frame, the paper's generator in PyTorch "
+            f"{result.paper_seconds:.2f} s: {result.ratio:.1f} times as fast"
+        )
+    write_json(json_file, asdict(result))
+
+
+@app.command(no_args_is_help=True)
+def video(
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video.")],
+    frames: Annotated[int, typer.Option(min=1, help="How many of its frames.")] = 100,
+    model: ModelOption = DEFAULT,
+    backend: BackendOption = backends.AUTO,
+    json_file: JsonOption = None,
+) -> None:
+    """The whole video job's wall time next to what its parts cost alone.
+
+    Example: deblur-bench video clip.mp4 --frames 50
+    """
+    from deblurgan.benchmarks.video import measure
+
+    with Deblurrer(model, backend=backend) as deblurrer:
+        result = measure(clip, deblurrer, frames)
+    output.print(
+        f"{result.frames} frames: decode {result.decode:.2f}, engine {result.engine:.2f}, "
+        f"encode {result.encode:.2f} CPU seconds alone; {result.wall:.2f} s together on "
+        f"{result.cores} cores: {result.ratio:.3f} of the ideal"
+    )
+    write_json(json_file, {**asdict(result), "ratio": result.ratio})
+
+
+def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def main() -> None:
+    raise SystemExit(console.run(app))

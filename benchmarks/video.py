@@ -1,0 +1,88 @@
+"""The video job's efficiency: its wall time next to what its parts cost alone."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deblurgan.benchmarks.speed import run_overlapping
+from deblurgan.runtime.backends import Backend, available_threads
+from deblurgan.runtime.deblurrer import Deblurrer
+from deblurgan.runtime.pipeline import Frame, run_pipeline
+from deblurgan.runtime.video.sink import Encoding, VideoSink
+from deblurgan.runtime.video.source import VideoSource
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """CPU seconds of each part measured alone, and the whole job's wall seconds.
+
+    ``ratio`` is wall / (sum of the parts / cores): 1 is a machine that never
+    waits and pays nothing for putting the parts together.
+    """
+
+    frames: int
+    decode: float
+    engine: float
+    encode: float
+    wall: float
+    cores: int
+
+    @property
+    def ratio(self) -> float:
+        return self.wall * self.cores / (self.decode + self.engine + self.encode)
+
+
+def measure(clip: Path, deblurrer: Deblurrer, frames: int = 100) -> Efficiency:
+    """Run the parts and the whole on the first ``frames`` frames of a clip."""
+    with VideoSource(clip) as source, tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.mp4"
+        backend = deblurrer.engine(source.width, source.height, overlap=True)
+        backend.run(next(only_frames(source)).pixels[None])
+        decode, decoded = decode_alone(clip, frames)
+        engine = cpu_seconds(lambda: run_overlapping(backend, [f.pixels[None] for f in decoded]))
+        encode = cpu_seconds(lambda: encode_alone(source, decoded, out))
+        wall = whole(clip, frames, backend, out)
+    return Efficiency(len(decoded), decode, engine, encode, wall, available_threads())
+
+
+def decode_alone(clip: Path, frames: int) -> tuple[float, list[Frame]]:
+    decoded: list[Frame] = []
+    with VideoSource(clip) as source:
+        used = cpu_seconds(lambda: decoded.extend(itertools.islice(only_frames(source), frames)))
+    return used, decoded
+
+
+def encode_alone(source: VideoSource, decoded: list[Frame], out: Path) -> None:
+    with VideoSink(out, source, Encoding()) as sink:
+        for frame in decoded:
+            sink.write(frame.origin, frame.pixels)
+        sink.commit()
+
+
+def whole(clip: Path, frames: int, backend: Backend, out: Path) -> float:
+    start = time.monotonic()
+    with VideoSource(clip) as source, VideoSink(out, source, Encoding()) as sink:
+
+        def place(item: Any) -> None:
+            sink.write(item.origin, item.pixels)
+
+        run_pipeline(itertools.islice(only_frames(source), frames), backend, place)
+        sink.commit()
+    return time.monotonic() - start
+
+
+def only_frames(source: Iterable[Any]) -> Iterator[Frame]:
+    return (item for item in source if isinstance(item, Frame))
+
+
+def cpu_seconds(work: Any) -> float:
+    """Processor time of the whole process, all threads."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
