@@ -46,7 +46,7 @@ def compose(blurred: Frames, sharp: Frames) -> Frames:
         detail = cv2.resize(
             detail, (width, round(width * box_height / box_width)), interpolation=cv2.INTER_CUBIC
         )
-        whole = np.ascontiguousarray(frame)
+        whole = frame.copy()
         cv2.rectangle(whole, (left, top), (left + box_width, top + box_height), PAPER, 2)
         columns.append(np.vstack([label(whole, name), paper(LINE, width), detail]))
     return np.hstack([columns[0], paper(columns[0].shape[0], LINE), columns[1]])

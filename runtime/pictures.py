@@ -141,9 +141,9 @@ def write_picture(picture: Picture, pixels: Frames) -> None:
 
 def save_image(target: Path, bgr: NDArray[Any]) -> None:
     """Write an image file atomically; JPEG at 97 of 100."""
-    encoded, data = cv2.imencode(
-        target.suffix, np.ascontiguousarray(bgr), [cv2.IMWRITE_JPEG_QUALITY, 97]
-    )
+    jpeg = target.suffix.lower() in (".jpg", ".jpeg")
+    options = [cv2.IMWRITE_JPEG_QUALITY, 97] if jpeg else []
+    encoded, data = cv2.imencode(target.suffix, np.ascontiguousarray(bgr), options)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         if not encoded:

@@ -1,0 +1,50 @@
+# make demo   deblur the example clip with the shipped model
+# make test   run the tests (make soak: the long ones too)
+# make check  what CI runs before the tests: lint and types
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PACKAGES := train export runtime benchmarks
+DEMO := build/demo
+
+.PHONY: demo test soak check lint types clean
+
+demo: $(VENV)/runtime
+	@mkdir -p $(DEMO)
+	$(BIN)/deblur-video examples/shaky.mp4 $(DEMO)/sharp.mp4 --overwrite --before-after $(DEMO)/before-after.png
+	@echo "result: $(DEMO)/sharp.mp4"
+
+test: $(VENV)/dev
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+soak: $(VENV)/dev
+	$(BIN)/python -m pytest -m "not gpu"
+
+check: lint types
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy does not follow the installer's finder: it gets the packages as folders.
+types: $(VENV)/dev
+	@rm -rf build/types && mkdir -p build/types/deblurgan
+	@for package in $(PACKAGES); do ln -s ../../../$$package build/types/deblurgan/$$package; done
+	MYPYPATH=build/types $(BIN)/mypy $(foreach package,$(PACKAGES),-p deblurgan.$(package))
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Editable: changes to the code need no new installation.
+$(VENV)/runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e ".[cpu]"
+	@touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e ".[cpu,dev]"
+	@touch $@ $(VENV)/runtime
+
+clean:
+	rm -rf $(VENV) build

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from deblurgan.runtime import DeblurError
+from deblurgan.runtime.console import new_app, run
+
+
+def command(work: Callable[[], object]) -> Callable[[list[str]], int]:
+    app = new_app("A command.")
+    app.command()(lambda: work() and None)
+    return lambda words: run(app, words)
+
+
+def bad_input() -> None:
+    raise DeblurError("in.mp4", expected="a video", found="a cat", remedy="feed it")
+
+
+def our_failure() -> None:
+    raise ZeroDivisionError("two\nlines")
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_success_is_0() -> None:
+    assert command(lambda: None)([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("work", "status", "line"),
+    [
+        (bad_input, 2, "in.mp4: expected a video, found a cat; feed it"),
+        (our_failure, 1, "failed: ZeroDivisionError: two lines; --debug shows where"),
+        (interrupt, 130, "stopped"),
+    ],
+)
+def test_each_end_has_its_status_and_one_line(
+    work: Callable[[], object], status: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(work)([]) == status
+    assert capsys.readouterr().err == line + "\n"
+
+
+def test_an_unknown_option_is_bad_input() -> None:
+    assert command(lambda: None)(["--nonsense"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("work", "error"), [(bad_input, DeblurError), (our_failure, ZeroDivisionError)]
+)
+def test_debug_shows_where(work: Callable[[], object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        command(work)(["--debug"])
+
+
+def test_signals_are_ours_only_while_a_command_runs() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    command(lambda: None)([])
+    assert signal.getsignal(signal.SIGINT) is before
