@@ -6,24 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from av import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
 from deblurgan.runtime.backends import Frames
 
-# H.273 code points, as FFmpeg numbers them.
-UNSPECIFIED = 2
-MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-}
+# libswscale's numbers of the matrices (PyAV names only some), by H.273 code point.
+ITU709, FCC, ITU601, SMPTE240M, BT2020 = 1, 4, 5, 7, 9
+MATRICES = {1: ITU709, 4: FCC, 5: ITU601, 6: ITU601, 7: SMPTE240M, 9: BT2020}
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
-# Exact rounding and full chroma: what is not blurred must come back unchanged.
-QUALITY = int(Interpolation.BICUBIC) | int(Interpolation.ACCURATE_RND) | 0x2000 | 0x4000
+# libswscale's flags, by number likewise. Exact rounding and full chroma: what is
+# not blurred must come back unchanged.
+BICUBIC, FULL_CHROMA_OUT, FULL_CHROMA_IN, ACCURATE_ROUNDING = 0x4, 0x2000, 0x4000, 0x40000
+QUALITY = BICUBIC | FULL_CHROMA_OUT | FULL_CHROMA_IN | ACCURATE_ROUNDING
 
 
 @dataclass(frozen=True)
@@ -55,8 +50,7 @@ class Colour:
 
     def sws_matrix(self, height: int) -> int:
         """libswscale's number; untagged video is taken as players take it, by height."""
-        untagged = Colorspace.ITU709 if height >= 720 else Colorspace.ITU601
-        return int(MATRICES.get(self.matrix, untagged))
+        return MATRICES.get(self.matrix, ITU709 if height >= 720 else ITU601)
 
 
 class ColourConverter:

@@ -62,7 +62,7 @@ def test_the_device_is_found_by_name() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--generator", "unet"], "--generator: expected edge or resnet, found unet;"),
+        (["--generator", "unet"], "--generator: expected resnet or edge, found unet;"),
         (["--device", "gpu"], "--device: expected a device that is there, found gpu"),
         (["--device", "cuda:99"], "--device: expected a device that is there, found cuda:99"),
         (["--time-limit", "soon"], "--time-limit: expected a number and s, m or h, found soon;"),
@@ -154,7 +154,7 @@ try:
     runpy.run_path(checkout, run_name="__main__")
 finally:
     ours = [m for n, m in sys.modules.items() if n.startswith("deblurgan.")]
-    print(len(ours), *sorted({str(m.__file__).rsplit("/", 2)[0] for m in ours}))
+    print(len(ours), *(m.__file__ for m in ours))
 """
 
 
@@ -167,9 +167,9 @@ def test_a_bare_checkout_trains_without_being_installed(tmp_path: Path) -> None:
     # Everything was imported, down to the loop, which found no photos.
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("missing: expected a folder of pictures")
-    count, *folders = done.stdout.split()
-    assert int(count) >= 8
-    assert folders == [str(checkout)]
+    count, *files = done.stdout.split()
+    assert int(count) == len(files) >= 8
+    assert all(Path(file).is_relative_to(checkout) for file in files)
 
 
 def test_python_train_runs_as_documented() -> None:
