@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
@@ -78,6 +79,17 @@ def onnx_command(
             "--no-dropout", help="Original release only: it was trained with --no_dropout."
         ),
     ] = False,
+    licence: Annotated[
+        str, typer.Option(help="The weights' licence, to be carried in the file.")
+    ] = "",
+    quality: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Figures to carry in the file: what deblur-bench quality --json wrote. "
+            "May be given several times.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", "-y", help="Replace MODEL.onnx if it exists.")
     ] = False,
@@ -94,6 +106,7 @@ def onnx_command(
     check_choice("--statistics", statistics, ("image", "tracked"))
     frozen = None if size is None else parse_size(size)
     ending = ".onnx" if precision == "fp32" else f"-{precision}.onnx"
+    measured = {path.stem: read_mean(path) for path in quality or []}
     target = output or checkpoint.with_name(checkpoint.stem + ending)
     require_export_extra()
     # Here and not above: `info` works where neither PyTorch nor onnx is installed.
@@ -112,7 +125,13 @@ def onnx_command(
         typer.echo(f"recognised  {loaded.recognised}")
     with messages.status("exporting and comparing with PyTorch"):
         report = export_onnx(
-            loaded, target, cast(Literal["fp32", "fp16"], precision), frozen, overwrite=overwrite
+            loaded,
+            target,
+            cast(Literal["fp32", "fp16"], precision),
+            frozen,
+            licence=licence,
+            quality=measured,
+            overwrite=overwrite,
         )
     echo_rows(report_rows(report))
 
@@ -214,6 +233,20 @@ def parse_size(text: str) -> tuple[int, int]:
             remedy="write it like --size 1280x720, or leave it out for any size",
         )
     return int(match[1]), int(match[2])
+
+
+def read_mean(path: Path) -> dict[str, float]:
+    """The means in a result of ``deblur-bench quality --json``, rounded."""
+    try:
+        mean = json.loads(path.read_text())["mean"]
+        return {key: round(value, 4) for key, value in mean.items() if isinstance(value, float)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise DeblurError(
+            path,
+            expected="figures that deblur-bench wrote",
+            found="something else" if path.exists() else "no such file",
+            remedy=f"make them with: deblur-bench quality --photos PHOTOS --json {path}",
+        ) from None
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

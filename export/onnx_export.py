@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -41,11 +42,14 @@ def export_onnx(
     precision: Precision = "fp32",
     size: tuple[int, int] | None = None,
     *,
+    licence: str = "",
+    quality: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
     """Write a checkpoint's generator as a contract ONNX file at ``path``.
 
-    ``size`` freezes width and height in pixels; the batch stays free. Raises
+    ``size`` freezes width and height in pixels; the batch stays free.
+    ``licence`` and ``quality`` (measured figures) go into the file. Raises
     :class:`DeblurError` when the file exists already, when the size is too
     small, and when the file's picture is not PyTorch's: then nothing is
     written.
@@ -57,7 +61,16 @@ def export_onnx(
     if precision == "fp16":
         check_range(reference, size)
     model = build_model(export_module(checkpoint.generator, precision), size)
-    card = describe(checkpoint, precision)
+    card = ModelCard(
+        generator=describe_generator(checkpoint.generator),
+        stride=checkpoint.generator.stride,
+        minimum_size=MINIMUM_SIZE,
+        precision=precision,
+        weights_sha256=weights_sha256(checkpoint.generator),
+        licence=licence,
+        training=checkpoint.training,
+        quality=quality or {},
+    )
     onnx.helper.set_model_props(model, card.to_metadata())
     if precision == "fp16":
         check_norms_in_float(model)
@@ -127,20 +140,6 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
             found=error.strerror or str(error),
             remedy="free some space or choose another folder",
         ) from error
-
-
-def describe(checkpoint: Checkpoint, precision: Precision) -> ModelCard:
-    training = checkpoint.training
-    return ModelCard(
-        generator=describe_generator(checkpoint.generator),
-        stride=checkpoint.generator.stride,
-        minimum_size=MINIMUM_SIZE,
-        precision=precision,
-        weights_sha256=weights_sha256(checkpoint.generator),
-        licence=str(training.get("licence", "")),
-        training=training,
-        quality=training.get("quality", {}),
-    )
 
 
 def check_norms_in_float(model: onnx.ModelProto) -> None:

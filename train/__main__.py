@@ -15,6 +15,6 @@ if importlib.util.find_spec("deblurgan") is None:
     deblurgan.__path__ = [str(Path(__file__).resolve().parents[1])]
     sys.modules["deblurgan"] = deblurgan
 
-from deblurgan.train.app import main  # noqa: E402
+from deblurgan.train.app import main
 
 main()

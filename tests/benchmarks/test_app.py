@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from rich.console import Console
 
 from deblurgan.benchmarks import app as bench
 from deblurgan.benchmarks import speed
@@ -57,9 +58,11 @@ def test_quality_prints_a_table_and_writes_its_figures(
     pairs: Path,
     negative: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("skimage")
+    monkeypatch.setattr(bench, "output", Console(width=200))  # in 80 columns, cells are wrapped
     folder, figures = pairs if kind == "pairs" else pairs / "sharp", tmp_path / "figures.json"
     words = ["--model", negative, "--json", figures]
     assert deblur_bench("quality", f"--{kind}", folder, *words) == 0

@@ -86,9 +86,8 @@ def test_partners_of_different_size_are_told(
 ) -> None:
     write(tmp_path / "blur" / "a.png", photo)
     write(tmp_path / "sharp" / "a.png", photo[:64])
-    with pytest.raises(DeblurError, match="160x96"), Deblurrer(negative) as deblurrer:
-        for pair in read_pairs(tmp_path):
-            score(pair, deblurrer)
+    with Deblurrer(negative) as deblurrer, pytest.raises(DeblurError, match="160x96"):
+        [score(pair, deblurrer) for pair in read_pairs(tmp_path)]
 
 
 def test_photos_are_blurred_by_eval_v1_in_the_order_of_their_names(

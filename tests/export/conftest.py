@@ -22,7 +22,7 @@ from deblurgan.train.networks import (
 
 Exported = tuple[Checkpoint, ExportReport]
 
-TRAINING = {"recipe": "tiny", "crops": 8, "licence": "CC0-1.0", "quality": {"psnr": 30.5}}
+TRAINING = {"recipe": "tiny", "crops": 8}
 
 
 def tiny_edge() -> EdgeGenerator:
@@ -57,7 +57,12 @@ def make_resnet() -> Callable[..., ResNetGenerator]:
 
 @pytest.fixture(scope="session")
 def edge_fp32(edge: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return edge, export_onnx(edge, tmp_path_factory.mktemp("edge") / "edge.onnx")
+    return edge, export_onnx(
+        edge,
+        tmp_path_factory.mktemp("edge") / "edge.onnx",
+        licence="CC0-1.0",
+        quality={"psnr": 30.5},
+    )
 
 
 @pytest.fixture(scope="session")

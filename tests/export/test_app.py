@@ -29,15 +29,19 @@ def saved(edge: Checkpoint, tmp_path: Path) -> Path:
 
 
 def test_onnx_writes_beside_the_checkpoint_and_info_reads_it(
-    saved: Path, capsys: pytest.CaptureFixture[str]
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(app, ["onnx", str(saved), "--precision", "fp16", "--size", "64x48"]) == 0
+    figures = tmp_path / "kodak24.json"
+    figures.write_text('{"mean": {"name": "mean", "psnr_after": 27.123456, "length": null}}')
+    words = ["--precision", "fp16", "--size", "64x48", "--licence", "CC0-1.0"]
+    assert run(app, ["onnx", str(saved), *words, "--quality", str(figures)]) == 0
     said = capsys.readouterr().out
     assert "largest difference" in said
     assert "PSNR" in said
     written = saved.with_name("best-fp16.onnx")
-    assert sorted(saved.parent.iterdir()) == sorted([saved, written])
+    assert sorted(saved.parent.iterdir()) == sorted([saved, written, figures])
     assert open_model(written).size == (64, 48)
+    assert open_model(written).card.quality == {"kodak24": {"psnr_after": 27.1235}}
 
     assert run(app, ["info", str(written)]) == 0
     lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
@@ -148,3 +152,14 @@ def test_anything_else_is_no_size(text: str) -> None:
     except DeblurError:
         return
     assert text.lower() == f"{width}x{height}"
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"mean": 3}', "[]"])
+def test_quality_that_is_none_is_refused(
+    content: str | None, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "figures.json"
+    if content is not None:
+        figures.write_text(content)
+    assert run(app, ["onnx", str(saved), "--quality", str(figures)]) == 2
+    assert "expected figures that deblur-bench wrote" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -197,7 +198,7 @@ def test_corners_and_centre_travel_the_length_on_average(seed: int, length: floa
             depth = h[2, 0] * x + h[2, 1] * y + h[2, 2]
             track.append(((h[0, 0] * x + h[0, 1] * y + h[0, 2]) / depth,
                           (h[1, 0] * x + h[1, 1] * y + h[1, 2]) / depth))  # fmt: skip
-        travelled.append(sum(math.dist(a, b) for a, b in zip(track, track[1:], strict=False)))
+        travelled.append(sum(math.dist(a, b) for a, b in itertools.pairwise(track)))
     assert np.mean(travelled) == pytest.approx(length, rel=0.005)
 
 

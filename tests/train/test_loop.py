@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import csv
+import itertools
 import math
 import os
 import signal
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,13 @@ from deblurgan.train.loop import (
     train_pixels,
     validation_pairs,
 )
-from deblurgan.train.networks import EdgeGenerator, EdgeSettings, Generator
+from deblurgan.train.networks import (
+    EdgeGenerator,
+    EdgeSettings,
+    Generator,
+    ResNetGenerator,
+    ResNetSettings,
+)
 
 QUICK = {"time_limit": 0.4, "validate_every": 60.0, "batch": 1, "crop": 32, "warm_up": 5}
 
@@ -88,7 +97,7 @@ def test_a_run_writes_both_checkpoints_and_a_log(train: Train, tiny_edge: EdgeGe
     }
     rows = read_log(best.parent)
     assert [row[0] for row in rows] == [1, 1, 2]
-    assert all(a[1] < b[1] for a, b in zip(rows, rows[1:], strict=False))
+    assert all(a[1] < b[1] for a, b in itertools.pairwise(rows))
 
     last = load_checkpoint(best.with_name("last.safetensors"))
     assert last.generator.settings == EdgeSettings(channels=8, blocks=2, deep_blocks=1)
@@ -212,11 +221,11 @@ def test_a_signal_saves_and_stops_in_time(number: int, photos: Path, tmp_path: P
 
 def test_signals_are_as_before_when_training_has_ended() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with pytest.raises(ValueError, match="inside"), stop_on_signal() as stopped:
+    with suppress(ValueError), stop_on_signal() as stopped:
         assert not stopped()
         signal.raise_signal(signal.SIGTERM)
         assert stopped()
-        raise ValueError("inside")
+        raise ValueError
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
 
 
@@ -250,6 +259,18 @@ def test_the_average_follows_by_its_decay() -> None:
     assert weights_sha256(slow) == weights_sha256(fast)
 
 
+@pytest.mark.xfail(reason="only parameters are followed", strict=True)
+def test_the_average_carries_the_statistics_of_batch_norm() -> None:
+    fast = ResNetGenerator(ResNetSettings(channels=4, blocks=1, norm="batch"))
+    slow = copy.deepcopy(fast).eval()
+    for _ in range(200):
+        fast.train()(torch.rand(2, 3, 16, 16) - 0.2)
+        follow(slow, fast, 0.5)
+    for (name, ours), theirs in zip(slow.named_buffers(), fast.buffers(), strict=True):
+        if "running" in name:
+            assert torch.allclose(ours, theirs, atol=0.02), name
+
+
 def test_validation_pairs_are_centres_blurred_as_a_whole(picture: Tensor) -> None:
     pairs = validation_pairs([picture], side=64)
     assert len(pairs) == len(EVAL_V1.lengths)
@@ -260,8 +281,10 @@ def test_validation_pairs_are_centres_blurred_as_a_whole(picture: Tensor) -> Non
     assert blurred.shape == sharp.shape == picture.shape
 
 
-@pytest.mark.parametrize("count", [1, 3, pytest.param(2, marks=pytest.mark.xfail(
-    reason="with an even number of photos each one sees only some lengths", strict=True))])  # fmt: skip
+EVEN = pytest.mark.xfail(reason="an even number of photos see only some lengths", strict=True)
+
+
+@pytest.mark.parametrize("count", [1, 3, pytest.param(2, marks=EVEN)])
 def test_each_photo_is_validated_at_all_lengths(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
