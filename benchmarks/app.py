@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from deblurgan.runtime import backends, console
 from deblurgan.runtime.deblurrer import Deblurrer
@@ -17,7 +18,7 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT
 
 app = console.new_app("Measure how good and how fast a model is on this machine.")
-output = Console(highlight=False)
+output = Console(highlight=False, soft_wrap=True)
 
 ModelOption = Annotated[
     str, typer.Option(help="A shipped model's name, or a file that deblur-export wrote.")
@@ -58,6 +59,7 @@ def quality(
         score,
     )
 
+    check_json_target(json_file)
     kinds = {read_pairs: pairs, blur_photos: photos, leave_sharp: sharp}
     given = [(read, folder) for read, folder in kinds.items() if folder is not None]
     if len(given) != 1:
@@ -72,12 +74,13 @@ def quality(
     with Deblurrer(model, backend=backend) as deblurrer:
         for pair in read(folder):
             scores.append(score(pair, deblurrer))
-    table = Table("picture", "length", "PSNR before", "after", "gain", "SSIM before", "after",
-                  "colour shift")  # fmt: skip
+    table = Table(
+        Column("picture", no_wrap=True), "px", "PSNR", "after", "gain", "SSIM", "after", "shift"
+    )
     for row in [*scores, mean_score(f"mean of {len(scores)}", scores)]:
         table.add_row(
             row.name,
-            "" if row.length is None else f"{row.length:g} px",
+            "" if row.length is None else f"{row.length:g}",
             f"{row.psnr_before:.2f}",
             f"{row.psnr_after:.2f}",
             f"{row.psnr_after - row.psnr_before:+.2f}",
@@ -86,6 +89,7 @@ def quality(
             f"{row.colour_shift:.2f}",
         )
     output.print(table)
+    output.print("px: length of the blur; shift: of the mean of a colour channel, in levels of 255")
     write_json(json_file, {"pictures": [asdict(s) for s in scores],
                            "mean": asdict(mean_score("mean", scores))})  # fmt: skip
 
@@ -103,6 +107,7 @@ def speed(
     """
     from deblurgan.benchmarks.speed import compare_with_paper
 
+    check_json_target(json_file)
     try:
         width, height = (int(number) for number in size.split("x"))
     except ValueError:
@@ -134,6 +139,7 @@ def video(
     """
     from deblurgan.benchmarks.video import measure
 
+    check_json_target(json_file)
     with Deblurrer(model, backend=backend) as deblurrer:
         result = measure(clip, deblurrer, frames)
     output.print(
@@ -145,8 +151,29 @@ def video(
 
 
 def write_json(path: Path | None, result: dict[str, Any]) -> None:
+    """JSON has no infinity; a figure that is infinite is null."""
     if path is not None:
-        path.write_text(json.dumps(result, indent=2) + "\n")
+        text = json.dumps(without_infinity(result), indent=2, allow_nan=False)
+        path.write_text(text + "\n")
+
+
+def without_infinity(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_infinity(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_infinity(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_json_target(path: Path | None) -> None:
+    """Before the measurement, not after it."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise DeblurError(
+            path,
+            expected="a folder that exists",
+            found="no such folder",
+            remedy=f"make it with: mkdir -p {path.parent}",
+        )
 
 
 def main() -> None:

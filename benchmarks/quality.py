@@ -55,7 +55,15 @@ def read_pairs(folder: Path) -> Iterator[Pair]:
                 found="no such file",
                 remedy="name partners alike in blur/ and sharp/",
             )
-        yield Pair(path.name, frame(read_picture(path)), frame(read_picture(partner)))
+        blurred, sharp = frame(read_picture(path)), frame(read_picture(partner))
+        if blurred.shape != sharp.shape:
+            raise DeblurError(
+                path,
+                expected=f"the size of its sharp partner, {sharp.shape[1]}x{sharp.shape[0]}",
+                found=f"{blurred.shape[1]}x{blurred.shape[0]}",
+                remedy="crop both to the same part",
+            )
+        yield Pair(path.name, blurred, sharp)
 
 
 def blur_photos(folder: Path) -> Iterator[Pair]:

@@ -270,7 +270,7 @@ def require_export_extra() -> None:
             "deblur-export onnx",
             expected="PyTorch, safetensors, onnx and onnxscript",
             found=f"no {', '.join(missing)}",
-            remedy='pip install "deblurgan-edge[export]"',
+            remedy='pip install ".[export]" in the checkout',
         )
 
 

@@ -91,7 +91,7 @@ def find_engine() -> str:
         "export",
         expected="an engine to compare the file with PyTorch",
         found="neither onnxruntime nor openvino",
-        remedy='pip install "deblurgan-edge[cpu]" (or [gpu] where there is an NVIDIA GPU)',
+        remedy='pip install ".[cpu]" in the checkout (or [gpu] where there is an NVIDIA GPU)',
     )
 
 

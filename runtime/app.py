@@ -17,7 +17,8 @@ from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT
 from deblurgan.runtime.pictures import deblur_pictures, is_picture, list_jobs
-from deblurgan.runtime.video.deblur import Watcher, deblur_video
+from deblurgan.runtime.pipeline import Watcher
+from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import CODECS, Encoding, VideoSink
 from deblurgan.runtime.video.source import VideoSource
 

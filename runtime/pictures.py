@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from deblurgan.runtime.backends import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.pipeline import DeblurredFrame, Frame, run_pipeline
-from deblurgan.runtime.video.deblur import Watcher
+from deblurgan.runtime.pipeline import DeblurredFrame, Frame, Watcher, run_pipeline
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 

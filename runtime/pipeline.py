@@ -17,6 +17,9 @@ from typing import Any
 
 from deblurgan.runtime.backends import Backend, Frames
 
+# Sees each frame before and after, in order.
+Watcher = Callable[[Frames, Frames], None]
+
 
 @dataclass(frozen=True)
 class Frame:

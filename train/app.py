@@ -88,10 +88,10 @@ def run(
 def parse_time(text: str) -> float:
     """``90s``, ``20m`` or ``2h`` in seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if match is None:
+    if match is None or float(match[1]) == 0:
         raise DeblurError(
             "--time-limit",
-            expected="a number and s, m or h",
+            expected="a number above 0 and s, m or h",
             found=text,
             remedy="for example --time-limit 20m",
         )
@@ -106,6 +106,8 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("neither cpu nor cuda")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise DeblurError(

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 KERNEL_SIZE = 64
+SMALLEST_PICTURE = KERNEL_SIZE // 2 + 1  # a side; the border is reflected by half a kernel
 TRAJECTORY_STEPS = 2000
 TRAJECTORY_LENGTH = 60.0
 EXPLOSIONS = (0.01, 0.009, 0.008, 0.007, 0.005, 0.003)
@@ -278,7 +279,7 @@ def compress(picture: Tensor, quality: float) -> Tensor:
     blocks = planes.reshape(n, c, h // 8, 8, w // 8, 8).transpose(3, 4)
     dct = dct_matrix().to(picture)
     scale = (5000 / quality if quality < 50 else 200 - 2 * quality) / 100
-    table = (picture.new_tensor(JPEG_TABLES) * scale).round().clamp(1, 255)
+    table = (picture.new_tensor(JPEG_TABLES) * scale + 0.5).floor().clamp(1, 255)
     table = table.reshape(3, 1, 1, 8, 8)
     quantised = (dct @ blocks @ dct.T / table).round() * table
     planes = (dct.T @ quantised @ dct).transpose(3, 4).reshape(n, c, h, w)

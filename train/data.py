@@ -25,7 +25,9 @@ def list_pictures(folder: Path) -> list[Path]:
         raise DeblurError(
             folder, expected="a folder of pictures", found="none", remedy="check the path"
         )
-    pictures = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    pictures = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()
+    )
     if not pictures:
         raise DeblurError(
             folder,
@@ -49,12 +51,30 @@ def read_picture(path: Path) -> Tensor:
     return torch.from_numpy(picture[:, :, ::-1].copy()).permute(2, 0, 1).contiguous()
 
 
+def read_photos(folder: Path, smallest: int) -> list[Tensor]:
+    """The photographs of a folder, each at least ``smallest`` pixels a side."""
+    photos = []
+    for path in list_pictures(folder):
+        photo = read_picture(path)
+        height, width = photo.shape[-2:]
+        if min(height, width) < smallest:
+            raise DeblurError(
+                path,
+                expected=f"at least {smallest}x{smallest} pixels",
+                found=f"{width}x{height}",
+                remedy="remove it from the folder, or make --crop smaller",
+            )
+        photos.append(photo)
+    return photos
+
+
 class PairPool:
     """Blurred and sharp regions, from which batches of crops are drawn.
 
     Every region serves ``reuse`` crops on average before a new one takes its
-    place. ``capacity`` regions of ``region`` pixels a side are kept; the pool
-    grows to that size while training runs, so that the first step comes soon.
+    place. ``capacity`` regions of ``region`` pixels a side, no larger than the
+    smallest photograph, are kept; the pool grows to that number while training
+    runs, so that the first step comes soon.
     """
 
     def __init__(
@@ -68,14 +88,6 @@ class PairPool:
         region: int = 384,
         reuse: int = 32,
     ) -> None:
-        too_small = [p for p in photos if min(p.shape[-2:]) < region]
-        if too_small:
-            raise DeblurError(
-                "photographs",
-                expected=f"at least {region} pixels a side",
-                found=f"{len(too_small)} smaller ones among {len(photos)}",
-                remedy="leave them out",
-            )
         self.photos = [photo.to(device) for photo in photos]
         self.recipe, self.device = recipe, device
         self.capacity, self.region, self.reuse = capacity, region, reuse

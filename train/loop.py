@@ -9,15 +9,16 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from deblurgan.train.blur import BlurRecipe
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.train.blur import SMALLEST_PICTURE, BlurRecipe
 from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint
-from deblurgan.train.data import PairPool, list_pictures, read_picture
+from deblurgan.train.data import PairPool, read_photos
 from deblurgan.train.evaluation import EVAL_V1, psnr, restore
 from deblurgan.train.networks import Generator, build_generator
 
@@ -54,24 +55,23 @@ def train_pixels(
     ``best.safetensors``, ``last.safetensors`` and ``log.csv``.
     """
     torch.manual_seed(recipe.seed)
-    output.mkdir(parents=True, exist_ok=True)
-    pictures = [read_picture(path) for path in list_pictures(photos)]
+    make_folder(output)
+    if start_from:
+        generator = load_checkpoint(start_from).generator
+        recipe = replace(recipe, generator=generator.name)
+    else:
+        generator = build_generator(recipe.generator, {})
+    pictures = read_photos(photos, smallest=max(recipe.crop, SMALLEST_PICTURE))
     held_out = validation_pairs(pictures[::9])
-    sharp_photos = [p for i, p in enumerate(pictures) if i % 9] or pictures
     pool = PairPool(
-        sharp_photos,
+        [p for i, p in enumerate(pictures) if i % 9] or pictures,
         blur,
         seed=recipe.seed,
         device=device,
         reuse=recipe.reuse,
-        region=min(384, *(min(p.shape[-2:]) for p in sharp_photos)),
+        region=min(max(384, recipe.crop), *(min(p.shape[-2:]) for p in pictures)),
     )
 
-    generator = (
-        load_checkpoint(start_from).generator
-        if start_from
-        else build_generator(recipe.generator, {})
-    )
     generator = generator.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     average = copy.deepcopy(generator).eval()
     optimiser = torch.optim.AdamW(
@@ -83,6 +83,8 @@ def train_pixels(
 
     with (output / "log.csv").open("a", newline="") as log, stop_on_signal() as stopped:
         rows = csv.writer(log)
+        if not log.tell():
+            rows.writerow(["seconds", "crops", "loss", "gain_db"])
         running = 0.0
         while True:
             progress = min(1.0, (time.monotonic() - start) / recipe.time_limit)
@@ -128,7 +130,26 @@ def train_pixels(
             optimiser.step()
             step += 1
             follow(average, generator, min(recipe.ema, step / (step + 10)))
+            if not math.isfinite(loss.item()):
+                raise DeblurError(
+                    "training",
+                    expected="a finite loss",
+                    found=f"{loss.item()} after {step} steps",
+                    remedy=f"start again at a lower --learning-rate; what was good is in {output}",
+                )
             running += (loss.item() - running) * max(0.01, 1 / step)
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DeblurError(
+            folder,
+            expected="a folder, or a place to make one",
+            found=(error.strerror or str(error)).lower(),
+            remedy="choose another with --output",
+        ) from None
 
 
 def charbonnier(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -146,12 +167,14 @@ def follow(average: Generator, generator: Generator, decay: float) -> None:
     """Move the exponential moving average a step towards the generator."""
     for slow, fast in zip(average.parameters(), generator.parameters(), strict=True):
         slow.lerp_(fast, 1 - decay)
+    for old, new in zip(average.buffers(), generator.buffers(), strict=True):
+        old.copy_(new)
 
 
 def validation_pairs(photos: list[Tensor], side: int = 512) -> list[tuple[Tensor, Tensor]]:
     """Blurred and sharp centres, ``side`` pixels wide; each photo at all lengths."""
     pairs = []
-    for index, photo in enumerate(photos * len(EVAL_V1.lengths)):
+    for index, photo in enumerate(photo for photo in photos for _ in EVAL_V1.lengths):
         height, width = photo.shape[-2:]
         top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
         blurred = EVAL_V1.blur(photo, index)

@@ -85,7 +85,7 @@ def open_backend(
         "backend",
         expected="an engine that runs here" if name == AUTO else f"{name} to run here",
         found="; ".join(reasons),
-        remedy='install one with: pip install "deblurgan-edge[cpu]"'
+        remedy='install one with: pip install ".[cpu]" in the checkout'
         + (" (NVIDIA: [gpu] instead)" if "cuda" in name or name == AUTO else ""),
     )
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from deblurgan.runtime.backends import Backend, Frames
-from deblurgan.runtime.pipeline import DeblurredFrame, run_pipeline
+from deblurgan.runtime.backends import Backend
+from deblurgan.runtime.pipeline import DeblurredFrame, Watcher, run_pipeline
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
-
-Watcher = Callable[[Frames, Frames], None]
 
 
 @dataclass(frozen=True)

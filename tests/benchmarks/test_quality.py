@@ -80,7 +80,6 @@ def test_a_folder_without_blur_is_told(tmp_path: Path) -> None:
         list(read_pairs(tmp_path))
 
 
-@pytest.mark.xfail(reason="the sizes are not compared", strict=True, raises=RuntimeError)
 def test_partners_of_different_size_are_told(
     tmp_path: Path, photo: Picture, negative: Path
 ) -> None:

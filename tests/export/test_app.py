@@ -137,7 +137,7 @@ def test_info_needs_neither_torch_nor_onnx_and_onnx_names_the_extra(
     assert "edge" in info.stdout
     lacking = start("onnx", str(tmp_path / "best.safetensors"))
     assert lacking.returncode == 2
-    assert 'pip install "deblurgan-edge[export]"' in lacking.stderr
+    assert 'pip install ".[export]" in the checkout' in lacking.stderr
 
 
 @given(st.integers(1, 99999), st.integers(1, 99999))

@@ -53,7 +53,7 @@ def test_a_missing_engine_names_the_extra(negative: Path, monkeypatch: pytest.Mo
     for module in ("openvino", "onnxruntime"):
         monkeypatch.delitem(sys.modules, f"deblurgan.runtime.backends.{module}", raising=False)
     for name in backends.NAMES:
-        with pytest.raises(DeblurError, match=r'pip install "deblurgan-edge\[cpu\]"'):
+        with pytest.raises(DeblurError, match=r'pip install "\.\[cpu\]"'):
             open_backend(open_model(negative), 64, 48, name=name)
 
 

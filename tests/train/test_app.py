@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,11 @@ def deblur_train(*words: object) -> int:
     return console.run(app, [str(word) for word in words])
 
 
+def plain(text: str) -> str:
+    """Without colours, which typer adds on GitHub even where nobody looks."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch, tiny_edge: EdgeGenerator) -> None:
     """Lets the command train the tiny generator."""
@@ -43,12 +49,11 @@ def test_times_are_read_in_seconds(text: str, seconds: float) -> None:
     "text", ["", "90", "m", "2d", "-3m", "1h30m", "20 m", ".5h", "1e3s", "20M", "nan", "3m\n"]
 )
 def test_what_is_no_time_is_told(text: str) -> None:
-    with pytest.raises(DeblurError, match="a number and s, m or h") as caught:
+    with pytest.raises(DeblurError, match="a number above 0 and s, m or h") as caught:
         parse_time(text)
     assert caught.value.found == text
 
 
-@pytest.mark.xfail(reason="0s divides by zero in the loop", strict=True)
 @pytest.mark.parametrize("text", ["0s", "0.0h"])
 def test_no_time_at_all_is_told(text: str) -> None:
     with pytest.raises(DeblurError):
@@ -66,7 +71,10 @@ def test_the_device_is_found_by_name() -> None:
         (["--generator", "unet"], "--generator: expected resnet or edge, found unet;"),
         (["--device", "gpu"], "--device: expected a device that is there, found gpu"),
         (["--device", "cuda:99"], "--device: expected a device that is there, found cuda:99"),
-        (["--time-limit", "soon"], "--time-limit: expected a number and s, m or h, found soon;"),
+        (
+            ["--time-limit", "soon"],
+            "--time-limit: expected a number above 0 and s, m or h, found soon;",
+        ),
         (["--start-from", "none.safetensors"], "none.safetensors: expected a checkpoint"),
     ],
     ids=["generator", "device", "no such card", "time", "checkpoint"],
@@ -105,11 +113,10 @@ def test_numbers_out_of_range_are_refused(
     words: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert deblur_train("run", photos, "-o", tmp_path / "run", *words) == 2
-    assert words[0] in capsys.readouterr().err
+    assert words[0] in plain(capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.xfail(reason="fails in torch.randint, with exit status 1", strict=True)
 def test_a_crop_larger_than_the_photos_is_told(
     tiny: None, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,7 +125,6 @@ def test_a_crop_larger_than_the_photos_is_told(
     assert "128" in capsys.readouterr().err
 
 
-@pytest.mark.xfail(reason="fails in conv padding, with exit status 1", strict=True)
 def test_photos_too_small_to_be_blurred_are_told(
     tiny: None, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,7 +135,6 @@ def test_photos_too_small_to_be_blurred_are_told(
     assert deblur_train("run", tmp_path / "small", *words) == 2
 
 
-@pytest.mark.xfail(reason="fails in mkdir, with exit status 1", strict=True)
 def test_an_output_folder_that_cannot_be_made_is_told(
     tiny: None, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,9 +160,9 @@ def test_the_command_trains_and_says_what_to_do_next(
 
 def test_help_shows_the_command_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert deblur_train("--help") == 0
-    assert "run" in capsys.readouterr().out
+    assert "run" in plain(capsys.readouterr().out)
     assert deblur_train("run", "--help") == 0
-    assert "deblur-train run photos/ -o runs/edge" in capsys.readouterr().out
+    assert "deblur-train run photos/ -o runs/edge" in plain(capsys.readouterr().out)
 
 
 # Stands in for an interpreter without the installed package: neither the editable

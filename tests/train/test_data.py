@@ -14,7 +14,7 @@ from torch import Tensor
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train import data
 from deblurgan.train.blur import BlurRecipe
-from deblurgan.train.data import PairPool, list_pictures, read_picture
+from deblurgan.train.data import PairPool, list_pictures, read_photos, read_picture
 
 CLEAN = BlurRecipe(sharp_share=1, noise_share=0, compressed_share=0)
 CPU = torch.device("cpu")
@@ -131,6 +131,7 @@ def test_sharp_crops_are_places_of_the_photo(map_photo: Tensor) -> None:
         places.add((int(columns.min()), int(rows.min())))
     assert len(orientations) == 8
     assert len(places) > 30
+    assert max(x for x, _ in places) > 64 - 24  # the region itself is anywhere in the photo
 
 
 def test_blurred_and_sharp_crops_show_the_same_place(picture: Tensor) -> None:
@@ -185,9 +186,12 @@ def test_every_photo_is_used(renewals: list[int], monkeypatch: pytest.MonkeyPatc
     assert seen == {0, 10, 20, 30, 40}
 
 
-def test_photos_smaller_than_a_region_are_told(picture: Tensor, map_photo: Tensor) -> None:
-    with pytest.raises(DeblurError, match="at least 96 pixels a side, found 1 smaller ones among"):
-        make_pool([picture, map_photo], region=96)
+def test_a_photo_too_small_is_told(tmp_path: Path, map_photo: Tensor) -> None:
+    path = tmp_path / "small.png"
+    cv2.imwrite(str(path), map_photo.permute(1, 2, 0).numpy())
+    height, width = map_photo.shape[-2:]
+    with pytest.raises(DeblurError, match=f"at least 96x96 pixels, found {width}x{height}"):
+        read_photos(tmp_path, smallest=96)
 
 
 def test_the_same_seed_gives_the_same_batches(picture: Tensor) -> None:
