@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -168,3 +169,34 @@ def test_a_full_disk_is_said(make_clip: Make, negative: Path, tmp_path: Path) ->
     assert "expected room" in done.stderr
     assert "Traceback" not in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gopro_max-heromode.mp4", "bikes.mp4", "intel_car-detection.mp4"])
+def test_real_clips_go_all_the_way_with_the_shipped_model(
+    shared: Path, tmp_path: Path, name: str
+) -> None:
+    clip, out = shared / "data" / "videos" / name, tmp_path / "out.mp4"
+    assert deblur_video(clip, out) == 0
+    assert timestamps(out) == timestamps(clip)
+
+
+@pytest.mark.slow
+def test_the_gopro_sequence_goes_all_the_way_as_frames(shared: Path, tmp_path: Path) -> None:
+    frames, out = shared / "data" / "gopro" / "sequence", tmp_path / "out"
+    assert deblur_video(frames, out) == 0
+    assert [p.name for p in sorted(out.iterdir())] == [p.name for p in sorted(frames.iterdir())]
+
+
+def timestamps(path: Path) -> dict[int, list[tuple[Fraction, bytes | None]]]:
+    """By stream: when each frame is shown, and when each sound packet is heard, with its bytes."""
+    found: dict[int, list[tuple[Fraction, bytes | None]]] = {}
+    with av.open(str(path)) as file:
+        streams = [s for s in file.streams if s.type in ("video", "audio")]
+        for packet in file.demux(streams):
+            times = found.setdefault(packet.stream.index, [])
+            if packet.stream.type == "video":
+                times += [(frame.pts * frame.time_base, None) for frame in packet.decode()]
+            elif packet.dts is not None:
+                times.append((packet.pts * packet.time_base, bytes(packet)))
+    return found
