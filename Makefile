@@ -35,7 +35,7 @@ types: $(VENV)/dev
 	MYPYPATH=build/types $(BIN)/mypy $(foreach package,$(PACKAGES),-p deblurgan.$(package))
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # Editable: changes to the code need no new installation.
 $(VENV)/runtime: pyproject.toml constraints.txt | $(VENV)/bin/python

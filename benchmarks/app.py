@@ -50,6 +50,7 @@ def quality(
 
     Example: deblur-bench quality --photos kodak24/
     """
+    console.require("bench", "torch", "safetensors", "skimage")
     from deblurgan.benchmarks.quality import (
         Score,
         blur_photos,
@@ -105,15 +106,11 @@ def speed(
 
     Example: deblur-bench speed --size 640x360
     """
+    console.require("bench", "torch")
     from deblurgan.benchmarks.speed import compare_with_paper
 
     check_json_target(json_file)
-    try:
-        width, height = (int(number) for number in size.split("x"))
-    except ValueError:
-        raise DeblurError(
-            "--size", expected="WIDTHxHEIGHT", found=size, remedy="for example --size 640x360"
-        ) from None
+    width, height = console.parse_size(size)
     with Deblurrer(model, backend=backend) as deblurrer:
         engine = deblurrer.engine(width, height, overlap=True)
         result = compare_with_paper(engine, width, height)
@@ -137,6 +134,7 @@ def video(
 
     Example: deblur-bench video clip.mp4 --frames 50
     """
+    console.require("bench", "torch")
     from deblurgan.benchmarks.video import measure
 
     check_json_target(json_file)

@@ -41,7 +41,7 @@ class Efficiency:
 def measure(clip: Path, deblurrer: Deblurrer, frames: int = 100) -> Efficiency:
     """Run the parts and the whole on the first ``frames`` frames of a clip."""
     with VideoSource(clip) as source, tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.mp4"
+        out = Path(folder) / "out.mkv"
         backend = deblurrer.engine(source.width, source.height, overlap=True)
         backend.run(next(only_frames(source)).pixels[None])
         decode, decoded = decode_alone(clip, frames)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from deblurgan.runtime.console import messages, new_app, run
+from deblurgan.runtime.console import messages, new_app, parse_size, require, run
 from deblurgan.runtime.contract import Model, open_model
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.onnx_file import read_onnx
@@ -108,7 +106,7 @@ def onnx_command(
     ending = ".onnx" if precision == "fp32" else f"-{precision}.onnx"
     measured = {path.stem: read_mean(path) for path in quality or []}
     target = output or checkpoint.with_name(checkpoint.stem + ending)
-    require_export_extra()
+    require("export", "torch", "safetensors", "onnx", "onnxscript")
     # Here and not above: `info` works where neither PyTorch nor onnx is installed.
     from deblurgan.export.onnx_export import check_target, export_onnx
     from deblurgan.train.checkpoint import load_checkpoint
@@ -178,7 +176,6 @@ def model_rows(model: Model) -> list[tuple[str, str]]:
         ("generator", f"{card.generator.get('name', 'not said')} ({settings})"),
         ("precision", card.precision),
         ("frames", frames),
-        ("batch", str(model.batch or "any")),
         ("weights sha256", card.weights_sha256),
         ("licence", card.licence or "not said"),
         *story_rows("trained", card.training),
@@ -222,19 +219,6 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.2f} MB"
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """``1280x720`` as (width, height); raises :class:`DeblurError` for anything else."""
-    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text.lower())
-    if match is None:
-        raise DeblurError(
-            "--size",
-            expected="WIDTHxHEIGHT in pixels",
-            found=repr(text),
-            remedy="write it like --size 1280x720, or leave it out for any size",
-        )
-    return int(match[1]), int(match[2])
-
-
 def read_mean(path: Path) -> dict[str, float]:
     """The means in a result of ``deblur-bench quality --json``, rounded."""
     try:
@@ -257,22 +241,3 @@ def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
             found=repr(value),
             remedy=f"for example {option} {choices[0]}",
         )
-
-
-def require_export_extra() -> None:
-    missing = [
-        name
-        for name in ("torch", "safetensors", "onnx", "onnxscript")
-        if importlib.util.find_spec(name) is None
-    ]
-    if missing:
-        raise DeblurError(
-            "deblur-export onnx",
-            expected="PyTorch, safetensors, onnx and onnxscript",
-            found=f"no {', '.join(missing)}",
-            remedy='pip install ".[export]" in the checkout',
-        )
-
-
-if __name__ == "__main__":
-    main()

@@ -75,7 +75,7 @@ def export_onnx(
     if precision == "fp16":
         check_norms_in_float(model)
 
-    part = path.with_name(f".{path.stem}.part.onnx")  # engines go by the ending
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part.onnx")  # engines go by the ending
     try:
         write_model(model, part)
         onnx.checker.check_model(part, full_check=True)

@@ -16,10 +16,10 @@ from deblurgan.runtime.before_after import BeforeAfter
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT
-from deblurgan.runtime.pictures import deblur_pictures, is_picture, list_jobs
-from deblurgan.runtime.pipeline import Watcher
+from deblurgan.runtime.pictures import SUFFIXES, deblur_pictures, is_picture, list_jobs
+from deblurgan.runtime.pipeline import EngineClock
 from deblurgan.runtime.video.deblur import deblur_video
-from deblurgan.runtime.video.sink import CODECS, Encoding, VideoSink
+from deblurgan.runtime.video.sink import CODECS, CONTAINERS, Encoding, VideoSink
 from deblurgan.runtime.video.source import VideoSource
 
 app = console.new_app("Make blurred video sharp.")
@@ -77,13 +77,23 @@ def deblur(
       deblur-video frames/ sharp-frames/ --backend onnxruntime
     """
     console.messages.quiet = quiet
+    pictures = source.is_dir() or is_picture(source)
     check_target(source, target, overwrite)
+    check_before_after(before_after, source, target, overwrite)
+    encoding = Encoding(codec, quality, preset)
+    if pictures and encoding != Encoding():
+        raise DeblurError(
+            "--codec, --quality, --preset",
+            expected="a video to encode",
+            found=f"pictures ({source})",
+            remedy="leave them out",
+        )
+    picture = BeforeAfter() if before_after is not None else None
     with Deblurrer(model, backend=backend, threads=threads) as deblurrer:
-        picture = BeforeAfter() if before_after is not None else None
-        if source.is_dir() or is_picture(source):
+        if pictures:
             run_on_pictures(source, target, deblurrer, picture)
         else:
-            run_on_video(source, target, deblurrer, picture, Encoding(codec, quality, preset))
+            run_on_video(source, target, deblurrer, picture, encoding)
     if picture is not None and before_after is not None:
         picture.save(before_after)
         console.messages.print(f"before/after: {escape(str(before_after))}")
@@ -97,8 +107,6 @@ def run_on_video(
     encoding: Encoding,
 ) -> None:
     with VideoSource(path) as source:
-        if source.left_out:
-            console.messages.print(f"left out: {escape(', '.join(source.left_out))}")
         if source.colour.hdr:
             raise DeblurError(
                 path,
@@ -109,49 +117,63 @@ def run_on_video(
                 "format=yuv420p -c:a copy SDR.mp4",
             )
         with VideoSink(target, source, encoding) as sink:
+            if left_out := [*source.left_out, *sink.reduced]:
+                console.messages.print(f"left out: {escape(', '.join(left_out))}")
             engine = deblurrer.engine(source.width, source.height, overlap=True)
             console.messages.print(
                 f"{escape(deblurrer.model.path.stem)} ({deblurrer.model.card.precision}) "
                 f"on {escape(engine.description)}, {source.width}x{source.height}"
             )
             with FrameProgress(source.frame_count, picture) as progress:
-                report = deblur_video(source, sink, engine, progress.watch)
-    say_result(target, report.frames, report.seconds, report.engine_seconds)
+                deblur_video(source, sink, engine, progress.watch, progress.clock)
+    progress.say_result(target)
 
 
 def run_on_pictures(
     source: Path, target: Path, deblurrer: Deblurrer, picture: BeforeAfter | None
 ) -> None:
     jobs = list_jobs(source, target)
-    if source.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
     with FrameProgress(len(jobs), picture) as progress:
-        engine_seconds = deblur_pictures(jobs, deblurrer, progress.watch)
-    say_result(target, len(jobs), time.monotonic() - start, engine_seconds)
+        deblur_pictures(jobs, deblurrer, progress.watch, progress.clock)
+    progress.say_result(target)
 
 
 class FrameProgress:
-    """A bar with frames a second and the time that is left; silent without a terminal."""
+    """A bar with frames a second, the time that is left and the engine's share;
+    without a terminal only the result.
+    """
 
     def __init__(self, total: int | None, picture: BeforeAfter | None) -> None:
-        self.watchers: list[Watcher] = [picture.watch] if picture is not None else []
+        self.clock = EngineClock()
+        self.picture = picture
+        self.done, self.start = 0, time.monotonic()
         self.bar = Progress(
             BarColumn(),
-            TextColumn("{task.completed}/{task.total} frames"),
-            TextColumn("{task.speed:.2f} fps", table_column=None),
+            TextColumn("{task.completed}" + (f"/{total}" if total else "") + " frames"),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=console.messages,
             transient=True,
             disable=console.messages.quiet or not console.messages.is_terminal,
         )
-        self.task = self.bar.add_task("deblurring", total=total)
+        self.task = self.bar.add_task("", total=total, rate="")
 
     def watch(self, blurred: Frames, sharp: Frames) -> None:
         console.check_interrupted()
-        self.bar.advance(self.task)
-        for watcher in self.watchers:
-            watcher(blurred, sharp)
+        self.done += 1
+        self.bar.update(self.task, advance=1, rate=self.rate())
+        if self.picture is not None:
+            self.picture.watch(blurred, sharp)
+
+    def rate(self) -> str:
+        fps = self.done / max(time.monotonic() - self.start, 1e-9)
+        return f"{fps:.2f} fps, engine {self.clock.milliseconds:.0f} ms a frame"
+
+    def say_result(self, target: Path) -> None:
+        seconds = time.monotonic() - self.start
+        console.messages.print(
+            f"{escape(str(target))}: {self.done} frames in {seconds:.1f} s, {self.rate()}"
+        )
 
     def __enter__(self) -> FrameProgress:
         self.bar.start()
@@ -177,6 +199,20 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
             found="the input itself",
             remedy="choose another name",
         )
+    if target.is_dir() and not source.is_dir():
+        raise DeblurError(
+            target,
+            expected="the name of a file",
+            found="a folder",
+            remedy=f"write {target / source.name}",
+        )
+    if source.is_dir() and target.suffix.lower() in CONTAINERS:
+        raise DeblurError(
+            target,
+            expected="the name of a folder, as the input is one",
+            found="the name of a video",
+            remedy=f"write {target.with_suffix('')}",
+        )
     if target.exists() and not overwrite:
         raise DeblurError(
             target,
@@ -184,14 +220,35 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
             found="something there already",
             remedy="choose another name, or replace it with -y",
         )
+    if not source.is_dir() and not target.absolute().parent.is_dir():
+        raise DeblurError(
+            target,
+            expected="a folder that exists",
+            found="no such folder",
+            remedy=f"make it with: mkdir -p {target.absolute().parent}",
+        )
 
 
-def say_result(target: Path, frames: int, seconds: float, engine_seconds: float) -> None:
-    console.messages.print(
-        f"{escape(str(target))}: {frames} frames in {seconds:.1f} s, "
-        f"{frames / max(seconds, 1e-9):.2f} fps, "
-        f"engine {1000 * engine_seconds / max(frames, 1):.0f} ms a frame"
-    )
+def check_before_after(picture: Path | None, source: Path, target: Path, overwrite: bool) -> None:
+    """The picture gets a name of its own, or none of the work begins."""
+    if picture is None:
+        return
+    if not is_picture(picture):
+        raise DeblurError(
+            picture,
+            expected=f"a picture name ending in {', '.join(SUFFIXES)}",
+            found=picture.suffix or "no ending",
+            remedy=f"write {picture.with_suffix('.png').name}",
+        )
+    if picture.absolute() == target.absolute():
+        raise DeblurError(
+            picture,
+            expected="another name than the output's",
+            found="the same",
+            remedy="choose another name",
+        )
+    if source.is_file():
+        check_target(source, picture, overwrite)
 
 
 def main() -> None:

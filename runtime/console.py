@@ -4,12 +4,15 @@ an exit status that a script can rely on, a traceback only under ``--debug``.
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import typer
@@ -21,6 +24,7 @@ from deblurgan.runtime.errors import DeblurError
 BAD_INPUT, OUR_FAILURE, INTERRUPTED = 2, 1, 130
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)  # never quiet
 
 
 def new_app(help_text: str) -> typer.Typer:
@@ -75,9 +79,12 @@ def signals_interrupt() -> Iterator[None]:
     """Let SIGINT and SIGTERM unwind the stack, so that what is open is cleaned up."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        if _interrupted.is_set():
+            return  # a second Ctrl-C must not break the cleaning up after the first
         _interrupted.set()
         raise Interrupted
 
+    messages.quiet = False
     _interrupted.clear()
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, interrupt) for number in signals]
@@ -96,5 +103,30 @@ def check_interrupted() -> None:
         raise Interrupted
 
 
+def require(extra: str, *modules: str) -> None:
+    """Raise :class:`DeblurError` naming the extra when one of its modules is missing."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DeblurError(
+            Path(sys.argv[0]).name,
+            expected=f"what the {extra} extra installs",
+            found=f"no {', '.join(missing)}",
+            remedy=f'pip install ".[{extra}]" in the checkout',
+        )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``1280x720`` as (width, height); raises :class:`DeblurError` for anything else."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text.lower())
+    if match is None:
+        raise DeblurError(
+            "--size",
+            expected="WIDTHxHEIGHT in pixels",
+            found=repr(text),
+            remedy="write it like --size 1280x720",
+        )
+    return int(match[1]), int(match[2])
+
+
 def complain(line: str) -> None:
-    messages.print(Text(" ".join(line.split()), style="red"))
+    errors.print(Text(" ".join(line.split()), style="red"))

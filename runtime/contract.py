@@ -21,6 +21,15 @@ INPUT, OUTPUT = "frames", "deblurred"
 PRECISIONS = ("fp32", "fp16", "int8", "int8-fp16")
 
 
+CARD_TYPES = (
+    ("stride", int),
+    ("minimum_size", int),
+    ("generator", dict),
+    ("training", dict),
+    ("quality", dict),
+)
+
+
 @dataclass(frozen=True)
 class ModelCard:
     """What a contract file says of itself, in its metadata.
@@ -57,7 +66,7 @@ class ModelCard:
             if text is not None:
                 values[f.name] = text if f.type == "str" else json.loads(text)
         card = cls(**values)
-        for name, kind in (("stride", int), ("minimum_size", int), ("generator", dict)):
+        for name, kind in CARD_TYPES:
             if not isinstance(getattr(card, name), kind):
                 raise ValueError(f"{PREFIX}{name} is not a {kind.__name__}")
         return card
@@ -67,14 +76,12 @@ class ModelCard:
 class Model:
     """A contract file: where it lies, what it says, and which frames it takes.
 
-    ``size`` is ``(width, height)`` when frozen at export, else None;
-    ``batch`` likewise.
+    ``size`` is ``(width, height)`` when frozen at export, else None.
     """
 
     path: Path
     card: ModelCard
     size: tuple[int, int] | None
-    batch: int | None
 
     def check_frame(self, width: int, height: int) -> None:
         """Raise :class:`DeblurError` for a frame that this model does not take."""
@@ -111,9 +118,9 @@ def open_model(path: Path) -> Model:
             found=problem,
             remedy="write one with: deblur-export onnx CHECKPOINT -o MODEL.onnx",
         )
-    batch, height, width, _ = file.inputs[0].shape
+    _, height, width, _ = file.inputs[0].shape
     size = (width, height) if isinstance(width, int) and isinstance(height, int) else None
-    return Model(path, card, size, batch if isinstance(batch, int) else None)
+    return Model(path, card, size)
 
 
 def find_problem(file: OnnxFile) -> str | None:
@@ -126,6 +133,12 @@ def find_problem(file: OnnxFile) -> str | None:
     for tensors, name in ((file.inputs, INPUT), (file.outputs, OUTPUT)):
         if not any(fits(tensor, name) for tensor in tensors) or len(tensors) != 1:
             return f"no single {name} of uint8 [batch, height, width, 3]"
+    _, height, width, _ = file.inputs[0].shape
+    if isinstance(height, int) != isinstance(width, int):
+        return "only one of height and width frozen"
+    batch = file.inputs[0].shape[0]
+    if isinstance(batch, int) and batch != 1:
+        return f"a batch frozen at {batch}"
     if file.metadata.get(PREFIX + "precision") not in PRECISIONS:
         return f"precision {file.metadata.get(PREFIX + 'precision')!r}"
     return None

@@ -39,7 +39,9 @@ class Deblurrer:
         Raises :class:`DeblurError` for anything but uint8 RGB frames of a size
         that the model takes.
         """
-        if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or frames.shape[-1] != 3:
+        frames = np.asarray(frames)
+        right = frames.dtype == np.uint8 and frames.ndim in (3, 4) and frames.shape[-1] == 3
+        if not right or not frames.size:
             raise DeblurError(
                 "frame",
                 expected="uint8 RGB, [height, width, 3] or [batch, height, width, 3]",
@@ -49,17 +51,7 @@ class Deblurrer:
         batch = np.ascontiguousarray(frames if frames.ndim == 4 else frames[None])
         height, width = batch.shape[1:3]
         engine = self.engine(width, height)
-        size = self.model.batch or 1
-        if len(batch) % size:
-            raise DeblurError(
-                self.model.path,
-                expected=f"batches of {size}",
-                found=str(len(batch)),
-                remedy="fill the batch up",
-            )
-        deblurred = np.concatenate(
-            [engine.run(batch[at : at + size]) for at in range(0, len(batch), size)]
-        )
+        deblurred = np.concatenate([engine.run(frame[None]) for frame in batch])
         return deblurred if frames.ndim == 4 else deblurred[0]
 
     def engine(self, width: int, height: int, *, overlap: bool = False) -> Backend:

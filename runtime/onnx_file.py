@@ -46,12 +46,10 @@ def read_onnx(path: Path) -> OnnxFile:
     """
     remedy = "write one with: deblur-export onnx CHECKPOINT -o MODEL.onnx"
     try:
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-            memoryview(data) as view,
-        ):
-            model = parse_model(view)
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        # Not closed by hand: views of it live on in the traceback of a bad file.
+        model = parse_model(memoryview(data))
     except FileNotFoundError:
         raise DeblurError(
             path, expected="an ONNX model", found="no such file", remedy=remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from deblurgan.runtime.backends import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.pipeline import DeblurredFrame, Frame, Watcher, run_pipeline
+from deblurgan.runtime.pipeline import DeblurredFrame, EngineClock, Frame, Watcher, run_pipeline
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -50,7 +51,7 @@ def list_jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
                 remedy=f"write {target.with_suffix('.png').name}",
             )
         return [(source, target)]
-    stills = sorted(path for path in source.iterdir() if is_picture(path))
+    stills = sorted(p for p in source.iterdir() if is_picture(p) and p.is_file())
     if not stills:
         raise DeblurError(
             source,
@@ -69,13 +70,19 @@ def list_jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
 
 
 def deblur_pictures(
-    jobs: list[tuple[Path, Path]], deblurrer: Deblurrer, watch: Watcher | None = None
-) -> float:
-    """Deblur stills; returns the engine's seconds. A run of pictures of one size
-    shares a loaded engine and overlaps as the frames of a video do.
+    jobs: list[tuple[Path, Path]],
+    deblurrer: Deblurrer,
+    watch: Watcher | None = None,
+    clock: EngineClock | None = None,
+) -> None:
+    """Deblur stills, as :func:`list_jobs` lists them. A run of pictures of one size
+    shares a loaded engine and overlaps as the frames of a video do. ``watch`` and
+    ``clock`` as for a video.
     """
 
     def place(item: DeblurredFrame) -> None:
+        # Not before the first picture is done: what fails earlier leaves no folder.
+        item.origin.target.parent.mkdir(parents=True, exist_ok=True)
         write_picture(item.origin, item.pixels)
         if watch is not None:
             watch(item.blurred.pixels, item.pixels)
@@ -84,16 +91,14 @@ def deblur_pictures(
         for picture in pictures:
             yield Frame(picture.pixels, picture)
 
-    engine_seconds = 0.0
     pictures = itertools.starmap(read_picture, jobs)
     for (height, width), alike in itertools.groupby(pictures, lambda p: p.pixels.shape[:2]):
         backend = deblurrer.engine(width, height, overlap=len(jobs) > 1)
-        engine_seconds += run_pipeline(frames(alike), backend, place).seconds
-    return engine_seconds
+        run_pipeline(frames(alike), backend, place, clock)
 
 
 def read_picture(path: Path, target: Path) -> Picture:
-    """Decode a still, upright as its EXIF says; 16 bits become 8.
+    """Decode a still, upright as its EXIF says (unless it has alpha); 16 bits become 8.
 
     Raises :class:`DeblurError` for what is not a picture.
     """
@@ -107,25 +112,26 @@ def read_picture(path: Path, target: Path) -> Picture:
             remedy="check the path",
         ) from None
     raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    if raw is None:
+    if raw is None or raw.dtype not in (np.uint8, np.uint16):
         raise DeblurError(
             path,
-            expected="a picture",
-            found="a file that does not decode",
-            remedy="check it with: file " + path.name,
+            expected="a picture of 8 or 16 bits",
+            found="a file that does not decode" if raw is None else f"one of {raw.dtype}",
+            remedy="convert it to PNG first",
         )
     grey, alpha = raw.ndim == 2, None
     if raw.ndim == 3 and raw.shape[2] == 4:
-        alpha = to_8_bits(raw[:, :, 3])
-        bgr: NDArray[Any] = to_8_bits(raw[:, :, :3])
+        bgr, alpha = raw[:, :, :3], to_8_bits(raw[:, :, 3])
     else:
         # Only this way does OpenCV turn the picture as its EXIF says.
-        bgr = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return Picture(np.ascontiguousarray(bgr[:, :, ::-1]), alpha, grey, target)
+        bgr = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH))
+    return Picture(np.ascontiguousarray(to_8_bits(bgr)[:, :, ::-1]), alpha, grey, target)
 
 
 def to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    return (pixels // 257).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def write_picture(picture: Picture, pixels: Frames) -> None:
@@ -142,11 +148,9 @@ def save_image(target: Path, bgr: NDArray[Any]) -> None:
     """Write an image file atomically; JPEG at 97 of 100."""
     jpeg = target.suffix.lower() in (".jpg", ".jpeg")
     options = [cv2.IMWRITE_JPEG_QUALITY, 97] if jpeg else []
-    encoded, data = cv2.imencode(target.suffix, np.ascontiguousarray(bgr), options)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    data = cv2.imencode(target.suffix, np.ascontiguousarray(bgr), options)[1]
+    part = target.with_name(f".{target.name[:80]}.{os.getpid()}.part")
     try:
-        if not encoded:
-            raise OSError("the encoder refused the picture")
         part.write_bytes(data.tobytes())
         os.replace(part, target)
     except OSError as error:
@@ -157,4 +161,5 @@ def save_image(target: Path, bgr: NDArray[Any]) -> None:
             remedy="choose another folder, or make room",
         ) from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -62,6 +62,11 @@ class EngineClock:
         self.seconds, self.frames = 0.0, 0
         self._lock = threading.Lock()
 
+    @property
+    def milliseconds(self) -> float:
+        """Engine time a frame, of one thread."""
+        return 1000 * self.seconds / max(self.frames, 1)
+
     def run(self, backend: Backend, pixels: Frames) -> Frames:
         start = time.perf_counter()
         deblurred = backend.run(pixels[None])[0]
@@ -72,12 +77,16 @@ class EngineClock:
 
 
 def run_pipeline(
-    source: Iterable[Any], backend: Backend, sink: Callable[[Any], None]
+    source: Iterable[Any],
+    backend: Backend,
+    sink: Callable[[Any], None],
+    clock: EngineClock | None = None,
 ) -> EngineClock:
     """Feed every item of ``source`` to ``sink``, in order; each :class:`Frame`
-    reaches it as a :class:`DeblurredFrame`, everything else as it is.
+    reaches it as a :class:`DeblurredFrame`, everything else as it is. ``clock``
+    may be looked at meanwhile.
     """
-    clock = EngineClock()
+    clock = clock or EngineClock()
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
     # Frames are bounded, two a worker and one for the sink; what else passes
     # is small, and a burst of sound must not keep the next frame from the engine.

@@ -88,8 +88,8 @@ def photo() -> NDArray[np.uint8]:
 def make_clip(photo: NDArray[np.uint8]) -> Callable[..., Path]:
     """Writes a clip of ``photo`` moving sideways, as :func:`write_clip` says."""
 
-    def make(path: Path, **settings: Any) -> Path:
-        return write_clip(path, photo, **settings)
+    def make(path: Path, picture: NDArray[np.uint8] = photo, **settings: Any) -> Path:
+        return write_clip(path, picture, **settings)
 
     return make
 
@@ -112,7 +112,9 @@ def write_clip(
     """
     times = times or [512 * i for i in range(12)]
     with av.open(str(path), "w") as output:
-        stream = output.add_stream(codec, rate=Fraction(30), options={"bf": "2"})
+        stream = output.add_stream(
+            codec, rate=Fraction(30), options={"bf": "2"} if codec == "libx264" else None
+        )
         context = stream.codec_context
         stream.height, stream.width = photo.shape[:2]
         stream.pix_fmt = pixel_format

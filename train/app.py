@@ -59,6 +59,7 @@ def run(
 
     Example: deblur-train run photos/ -o runs/edge --time-limit 2h
     """
+    console.require("train", "torch", "safetensors")
     from deblurgan.train.blur import BlurRecipe
     from deblurgan.train.loop import PixelRecipe, train_pixels
     from deblurgan.train.networks import GENERATORS

@@ -23,6 +23,8 @@ KERNEL_SIZE = 64
 SMALLEST_PICTURE = KERNEL_SIZE // 2 + 1  # a side; the border is reflected by half a kernel
 TRAJECTORY_STEPS = 2000
 TRAJECTORY_LENGTH = 60.0
+# The shorter the exposure, the straighter the part of the path that it sees.
+EXPOSURES = (0.01, 0.1, 0.5, 1.0)
 EXPLOSIONS = (0.01, 0.009, 0.008, 0.007, 0.005, 0.003)
 
 
@@ -31,7 +33,7 @@ class BlurRecipe:
     """Ranges that a picture's blur is drawn from, uniformly.
 
     ``length`` is how far a point travels during the exposure (for trajectory
-    kernels: the diameter of the kernel). ``gamma`` is the transfer curve that
+    kernels: the diameter of the circle around their mean). ``gamma`` is the transfer curve that
     light is summed behind: 2.2 for a camera, 1 for data sets that averaged
     coded frames. ``noise`` is in levels of 255, ``quality`` is JPEG's.
     """
@@ -74,7 +76,9 @@ def degrade(sharp: Tensor, recipe: BlurRecipe, random: torch.Generator) -> tuple
         if chance(recipe.shake_share):
             light = shake(light, length, random)
         else:
-            light = convolve(light, trajectory_kernel(random, diameter=length).to(light.device))
+            exposure = EXPOSURES[int(torch.randint(len(EXPOSURES), (), generator=random))]
+            kernel = trajectory_kernel(random, length, exposure)
+            light = convolve(light, kernel.to(light.device))
         blurred = from_light(light, gamma)
     if chance(recipe.noise_share):
         blurred = add_noise(blurred, within(recipe.noise) / 255, random)
@@ -222,8 +226,9 @@ def trajectory_kernel(
 ) -> Tensor:
     """A blur kernel ``[KERNEL_SIZE, KERNEL_SIZE]`` that sums to 1.
 
-    ``exposure`` is the part of the path that leaves light; ``diameter`` scales
-    it to that extent in pixels, ``None`` keeps the paper's own size.
+    ``exposure`` is the part of the path that leaves light. ``diameter``, in
+    pixels, is that of the circle around its mean that the path is scaled to;
+    ``None`` keeps the paper's own size.
     """
     path = trajectory(random)[: max(1, round(TRAJECTORY_STEPS * exposure))]
     path = path - path.mean()

@@ -64,8 +64,17 @@ def read_photos(folder: Path, smallest: int) -> list[Tensor]:
                 found=f"{width}x{height}",
                 remedy="remove it from the folder, or make --crop smaller",
             )
-        photos.append(photo)
+        photos.append(shrink(photo))
     return photos
+
+
+def shrink(photo: Tensor, largest: int = 2048) -> Tensor:
+    """At most ``largest`` pixels a side: beyond it lenses show, not edges."""
+    scale = largest / max(photo.shape[-2:])
+    if scale >= 1:
+        return photo
+    scaled = F.interpolate(photo[None].float(), scale_factor=scale, mode="bilinear", antialias=True)
+    return scaled[0].round().clamp(0, 255).to(torch.uint8)
 
 
 class PairPool:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.train.blur import SMALLEST_PICTURE, BlurRecipe
+from deblurgan.train.blur import KERNEL_SIZE, SMALLEST_PICTURE, BlurRecipe
 from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint
 from deblurgan.train.data import PairPool, read_photos
 from deblurgan.train.evaluation import EVAL_V1, psnr, restore
@@ -56,6 +56,14 @@ def train_pixels(
     """
     torch.manual_seed(recipe.seed)
     make_folder(output)
+    best_path = output / "best.safetensors"
+    if best_path.exists() and start_from is None:
+        raise DeblurError(
+            output,
+            expected="a folder without an earlier run",
+            found=best_path.name,
+            remedy=f"choose another, or go on with --start-from {best_path}",
+        )
     if start_from:
         generator = load_checkpoint(start_from).generator
         recipe = replace(recipe, generator=generator.name)
@@ -77,7 +85,10 @@ def train_pixels(
     optimiser = torch.optim.AdamW(
         generator.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.9), weight_decay=1e-4
     )
-    best, best_path = -math.inf, output / "best.safetensors"
+    # Warming up makes good weights worse for a while; that must not pass for the best.
+    best = mean_gain(average, held_out) if start_from else -math.inf
+    if start_from and not best_path.exists():
+        save_checkpoint(best_path, average, {"started_from": start_from.name})
     step, start = 0, time.monotonic()
     next_validation = start + recipe.validate_every
 
@@ -175,12 +186,16 @@ def validation_pairs(photos: list[Tensor], side: int = 512) -> list[tuple[Tensor
     """Blurred and sharp centres, ``side`` pixels wide; each photo at all lengths."""
     pairs = []
     for index, photo in enumerate(photo for photo in photos for _ in EVAL_V1.lengths):
-        height, width = photo.shape[-2:]
-        top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-        blurred = EVAL_V1.blur(photo, index)
-        crop = (slice(None), slice(top, top + side), slice(left, left + side))
-        pairs.append((blurred[crop], photo[crop]))
+        photo = centre(photo, side + 2 * KERNEL_SIZE)
+        pairs.append((centre(EVAL_V1.blur(photo, index), side), centre(photo, side)))
     return pairs
+
+
+def centre(picture: Tensor, side: int) -> Tensor:
+    """The middle of ``[3, H, W]``, ``side`` pixels or less a side."""
+    height, width = picture.shape[-2:]
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    return picture[:, top : top + side, left : left + side]
 
 
 def mean_gain(generator: Generator, pairs: list[tuple[Tensor, Tensor]]) -> float:

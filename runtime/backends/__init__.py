@@ -37,7 +37,7 @@ class Backend(Protocol):
     in_flight: int
 
     def run(self, frames: Frames) -> Frames:
-        """Deblur uint8 ``[batch, height, width, 3]``, RGB."""
+        """Deblur one frame, uint8 ``[1, height, width, 3]``, RGB."""
 
     def close(self) -> None:
         """Give back memory and device; the backend cannot be used afterwards."""
@@ -71,14 +71,20 @@ def open_backend(
             found=name,
             remedy="leave it out for the best that works here",
         )
-    reasons = []
+    reasons, most = [], available_threads()
     for candidate in ENGINES if name == AUTO else (name,):
         module, engine = ENGINES[candidate]
         try:
             load = getattr(importlib.import_module(f"{__name__}.{module}"), engine)
-            backend: Backend = load(model, width, height, threads or available_threads(), overlap)
+            backend: Backend = load(model, width, height, min(threads or most, most), overlap)
         except Unavailable as reason:
             reasons.append(f"{candidate}: {reason}")
+            continue
+        except Exception as error:
+            if name != AUTO:
+                raise
+            # What one engine cannot load, the next one may.
+            reasons.append(f"{candidate}: {type(error).__name__}: {str(error).splitlines()[0]}")
             continue
         return backend
     raise DeblurError(

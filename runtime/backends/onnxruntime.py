@@ -22,7 +22,7 @@ class Engine:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         # The size is known now: with it shape arithmetic and padding fold away.
-        for dimension, size in (("batch", model.batch or 1), ("height", height), ("width", width)):
+        for dimension, size in (("batch", 1), ("height", height), ("width", width)):
             options.add_free_dimension_override_by_name(dimension, size)
         self.session = onnxruntime.InferenceSession(
             str(model.path), options, providers=[self.provider]

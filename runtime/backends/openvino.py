@@ -15,14 +15,18 @@ except ImportError as error:
     raise Unavailable(f"not installed ({error})") from None
 
 
+# Each frame in flight holds all its activations.
+MOST_IN_FLIGHT = 8
+
+
 class CPUEngine:
     def __init__(self, model: Model, width: int, height: int, threads: int, overlap: bool) -> None:
         core = openvino.Core()
         network = core.read_model(model.path)
         # A fixed size lets the engine plan its memory and fold the padding away.
-        network.reshape([model.batch or 1, height, width, 3])
+        network.reshape([1, height, width, 3])
         # A frame a thread wastes least; for a single frame all threads must help.
-        self.in_flight = threads if overlap else 1
+        self.in_flight = min(threads, MOST_IN_FLIGHT) if overlap else 1
         self.compiled = core.compile_model(
             network,
             "CPU",
@@ -43,6 +47,7 @@ class CPUEngine:
     def run(self, frames: Frames) -> Frames:
         request = self.idle.get()
         try:
+            frames = np.ascontiguousarray(frames)
             request.set_input_tensor(openvino.Tensor(frames, shared_memory=True))
             request.infer()
             return request.get_output_tensor().data.copy()

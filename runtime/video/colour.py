@@ -34,6 +34,8 @@ class Colour:
     @classmethod
     def of(cls, frame: VideoFrame) -> Colour:
         """Read a decoded frame's tags."""
+        if frame.format.is_rgb:  # has no matrix; it gets the commonest, and keeps its range
+            return cls(1, True, int(ColorRange.JPEG), frame.color_primaries, frame.color_trc)
         full = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
         return cls(
             matrix=frame.colorspace,
@@ -74,7 +76,8 @@ class ColourConverter:
             interpolation=QUALITY,
             threads=1,
         )
-        return rgb.to_ndarray()  # type: ignore[return-value]
+        # Rows may be padded: engines want them one after the other.
+        return np.ascontiguousarray(rgb.to_ndarray())
 
     def from_rgb(self, pixels: Frames, pixel_format: str) -> VideoFrame:
         """A frame in the video's own coding, tagged (or untagged) as it was."""

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from typing import Any
 
 from deblurgan.runtime.backends import Backend
-from deblurgan.runtime.pipeline import DeblurredFrame, Watcher, run_pipeline
+from deblurgan.runtime.pipeline import DeblurredFrame, EngineClock, Watcher, run_pipeline
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 
 
-@dataclass(frozen=True)
-class VideoReport:
-    """What a run did; times in seconds, ``engine_seconds`` summed over its threads."""
-
-    frames: int
-    seconds: float
-    engine_seconds: float
-
-
 def deblur_video(
-    source: VideoSource, sink: VideoSink, backend: Backend, watch: Watcher | None = None
-) -> VideoReport:
+    source: VideoSource,
+    sink: VideoSink,
+    backend: Backend,
+    watch: Watcher | None = None,
+    clock: EngineClock | None = None,
+) -> None:
     """Deblur every frame of ``source`` into ``sink``, and commit it.
 
-    ``watch`` sees each frame before and after, in order.
+    ``watch`` sees each frame before and after, in order; ``clock`` counts the
+    engine's time.
     """
-    start = time.monotonic()
 
     def place(item: Any) -> None:
         if not isinstance(item, DeblurredFrame):
@@ -39,6 +32,5 @@ def deblur_video(
         if watch is not None:
             watch(item.blurred.pixels, sharp)
 
-    clock = run_pipeline(source, backend, place)
+    run_pipeline(source, backend, place, clock)
     sink.commit()
-    return VideoReport(clock.frames, time.monotonic() - start, clock.seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,20 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.source import FrameTime, VideoSource, describe
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+
+
+# What was expected, what was found, and what to do about the folder.
+DISK_ERRORS = {
+    errno.ENOENT: ("a folder that exists", "no such folder", "make it with: mkdir -p"),
+    errno.ENOTDIR: ("a folder", "a file in its place", "choose another folder than"),
+    errno.EACCES: ("a place to write", "no permission", "choose another folder than"),
+    errno.EPERM: ("a place to write", "no permission", "choose another folder than"),
+    errno.EROFS: ("a place to write", "a read-only disk", "choose another folder than"),
+    errno.ENAMETOOLONG: ("a name that the disk takes", "one too long", "choose a shorter one in"),
+    errno.ENOSPC: ("room on the disk", "a full disk", "make room in"),
+    errno.EDQUOT: ("room on the disk", "a quota used up", "make room in"),
+    errno.EFBIG: ("room for the file", "a limit on file sizes", "lift it for"),
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,8 @@ class VideoSink:
         self.path = path
         container = container_format(path)
         _, self.codec, quality, preset = encoding.resolve(container)
-        self.part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        # Cut short, so that the longest name the disk takes has room for the ending.
+        self.part = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
         with self._disk():
             self.output = av.open(
                 str(self.part),
@@ -114,7 +130,7 @@ class VideoSink:
             self.output.metadata.update(source.container.metadata)
             self.output.set_chapters(source.container.chapters())
             with self._disk():
-                self.output.start_encoding()
+                self._start_encoder(quality, preset)
         except BaseException:
             self.abort()
             raise
@@ -156,17 +172,33 @@ class VideoSink:
         with self._disk():
             self.output.mux(packets)
 
+    def _start_encoder(self, quality: int, preset: str) -> None:
+        try:
+            self.output.start_encoding()
+        except av.FFmpegError as error:
+            if error.errno in DISK_ERRORS:
+                raise
+            raise DeblurError(
+                self.path,
+                expected=f"settings that {self.codec.encoder} takes",
+                found=f"{self.stream.width}x{self.stream.height}, preset {preset}, "
+                f"quality {quality}, which it refuses",
+                remedy="leave --preset and --quality out, or choose another --codec",
+            ) from None
+
     def _check_streams(self, source: VideoSource, container: str, encoding: Encoding) -> None:
         name, _, _, _ = encoding.resolve(container)
         supported = self.output.supported_codecs
-        remedy = f"write {self.path.with_suffix('.mkv').name}, which holds all of them"
+        other = ".mp4" if container == "matroska" else ".mkv"
+        remedy = f"write {self.path.with_suffix(other).name}"
         if name not in supported:
             raise DeblurError(
                 "--codec", expected=f"a codec that {container} holds", found=name, remedy=remedy
             )
         for stream in source.passed_on:
             context: Any = stream.codec_context
-            if context.codec.canonical_name not in supported:
+            # PyAV lists containers' codecs by their decoders' names, some of them.
+            if not {context.codec.name, context.codec.canonical_name} & supported:
                 raise DeblurError(
                     self.path,
                     expected=f"streams that {container} holds",
@@ -176,8 +208,7 @@ class VideoSink:
 
     def _describe_video(self, source: VideoSource) -> None:
         stream, context, colour = self.stream, self.stream.codec_context, source.colour
-        wanted = source.pixel_format.replace("yuvj", "yuv")
-        self.pixel_format = wanted if wanted in self.codec.pixel_formats else "yuv420p"
+        self.pixel_format, self.reduced = self._choose_pixel_format(source)
         stream.width, stream.height = source.width, source.height
         stream.pix_fmt = self.pixel_format
         # Ticks of the input: nothing is rounded before the container does it.
@@ -192,22 +223,32 @@ class VideoSink:
             stream.set_display_matrix(source.display_matrix)
         stream.metadata.update(source.stream.metadata)
 
+    def _choose_pixel_format(self, source: VideoSource) -> tuple[str, list[str]]:
+        """The nearest 8-bit coding that the codec takes, and what it cannot keep."""
+        given, formats = source.pixel_format, self.codec.pixel_formats
+        chroma = "444" if given.is_rgb else (re.findall("4[0-9]{2}", given.name) or ["420"])[0]
+        odd_width, odd_height = source.width % 2, source.height % 2
+        if (odd_width and chroma != "444") or (odd_height and chroma == "420"):
+            chroma = "444"  # chroma at half the size needs an even one
+        chosen = f"yuv{chroma}p" if f"yuv{chroma}p" in formats else formats[0]
+        reduced = []
+        if max(component.bits for component in given.components) > 8:
+            reduced.append("colour depth beyond 8 bits")
+        if any(component.is_alpha for component in given.components):
+            reduced.append("transparency")
+        if chosen < f"yuv{chroma}p":
+            reduced.append(f"chroma beyond {chosen}")
+        return chosen, reduced
+
     @contextmanager
     def _disk(self) -> Iterator[None]:
         """Say what is wrong with the place that is written to."""
         try:
             yield
         except OSError as error:  # PyAV's errors with an errno are OSErrors
-            reasons = {
-                errno.ENOENT: ("a folder that exists", "no such folder", "make it with: mkdir -p"),
-                errno.EACCES: ("a place to write", "no permission", "choose another folder, not"),
-                errno.EROFS: ("a place to write", "a read-only disk", "choose another folder, not"),
-                errno.ENOSPC: ("room on the disk", "a full disk", "make room in"),
-                errno.EFBIG: ("room for the file", "a limit on file sizes", "lift it for"),
-            }
-            if error.errno not in reasons:
+            if error.errno not in DISK_ERRORS:
                 raise
-            expected, found, remedy = reasons[error.errno]
+            expected, found, remedy = DISK_ERRORS[error.errno]
             remedy = f"{remedy} {self.path.absolute().parent}"
             raise DeblurError(self.path, expected=expected, found=found, remedy=remedy) from None
 

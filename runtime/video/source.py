@@ -18,7 +18,6 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pipeline import Frame
 from deblurgan.runtime.video.colour import Colour, ColourConverter
 
-SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".3gp", ".mpg")
 ATTACHED_PICTURE = 0x400
 PASSED_ON = ("audio", "subtitle")
 
@@ -56,19 +55,20 @@ class VideoSource:
                 for s in self.container.streams
                 if s.index not in chosen
             ]
-            self._packets = self.container.demux([self.stream, *self.passed_on])
+            self._packets = self._demux()
             self._early: list[Packet[Any]] = []
             self._first = self._first_frames()
+            frame = self._first[0]
+            self.width, self.height = frame.width, frame.height
+            self.pixel_format = frame.format
+            self.colour = Colour.of(frame)
+            self.display_matrix = display_matrix(frame)
+            self.converter = ColourConverter(self.colour)
         except BaseException:
             self.container.close()
             raise
-        frame = self._first[0]
-        self.width, self.height = frame.width, frame.height
-        self.pixel_format = frame.format.name
-        self.colour = Colour.of(frame)
-        self.display_matrix = display_matrix(frame)
-        self.converter = ColourConverter(self.colour)
         self._last_pts: int | None = None
+        self._decoded = 0
 
     @property
     def time_base(self) -> Fraction:
@@ -99,6 +99,12 @@ class VideoSource:
                     yield self._to_deblur(frame)
             elif packet.dts is not None:
                 yield packet
+        missing = self.stream.frames - self._decoded
+        # An edit list may leave out a few frames on purpose.
+        if missing > max(8, self.stream.frames // 50):
+            raise self._damage(
+                f"{self._decoded} frames where it tells of {self.stream.frames}; it was cut off"
+            )
 
     def close(self) -> None:
         self.container.close()
@@ -109,13 +115,28 @@ class VideoSource:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _demux(self) -> Iterator[Packet[Any]]:
+        try:
+            yield from self.container.demux([self.stream, *self.passed_on])
+        except av.FFmpegError as error:
+            raise self._damage(f"damage between the frames ({error.strerror})") from None
+
     def _first_frames(self) -> list[VideoFrame]:
-        """What the first packet that gives any decodes to; others wait in ``_early``."""
+        """What the first packet that gives any decodes to; others wait in ``_early``.
+
+        What does not decode before that is passed over: a recording of a broadcast
+        starts anywhere, and decodes from its first key frame on.
+        """
         for packet in self._packets:
             if packet.stream.index != self.stream.index:
                 if packet.dts is not None:
                     self._early.append(packet)
-            elif frames := self._decode(packet):
+                continue
+            try:
+                frames = self.stream.decode(packet)
+            except av.FFmpegError:
+                continue
+            if frames:
                 return frames
         raise DeblurError(
             self.path,
@@ -129,12 +150,15 @@ class VideoSource:
             return self.stream.decode(packet)
         except av.FFmpegError as error:
             at = f"{float(packet.dts * packet.time_base):.2f} s" if packet.dts else "its start"
-            raise DeblurError(
-                self.path,
-                expected="a whole video",
-                found=f"damage at {at} ({error.strerror})",
-                remedy="repair it with: ffmpeg -err_detect ignore_err -i FILE REPAIRED.mp4",
-            ) from None
+            raise self._damage(f"damage at {at} ({error.strerror})") from None
+
+    def _damage(self, found: str) -> DeblurError:
+        return DeblurError(
+            self.path,
+            expected="a whole video",
+            found=found,
+            remedy="save what is there with: ffmpeg -err_detect ignore_err -i FILE SAVED.mp4",
+        )
 
     def _to_deblur(self, frame: VideoFrame) -> Frame:
         if (frame.width, frame.height) != (self.width, self.height):
@@ -144,6 +168,7 @@ class VideoSource:
                 found=f"{frame.width}x{frame.height} at {frame.time or 0:.2f} s",
                 remedy=f"scale it: ffmpeg -i FILE -vf scale={self.width}:{self.height} OUT.mp4",
             )
+        self._decoded += 1
         time_base = frame.time_base or self.time_base
         duration = frame.duration or round(1 / self.frame_rate / time_base)
         pts = frame.pts if frame.pts is not None else frame.dts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -169,6 +171,144 @@ def test_a_full_disk_is_said(make_clip: Make, negative: Path, tmp_path: Path) ->
     assert "expected room" in done.stderr
     assert "Traceback" not in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("width", [426, 480, 854, 1080, 1366])
+def test_widths_whose_rows_the_decoder_pads(
+    width: int, make_clip: Make, negative: Path, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "in.mp4", cv2.resize(photo, (width, 64)), times=[0, 512, 1024])
+    assert deblur_video(clip, tmp_path / "out.mp4", "--model", negative) == 0
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "left_out"),
+    [
+        ("yuva444p", "transparency"),
+        ("yuv420p10le", "colour depth beyond 8 bits"),
+        ("bgr0", None),
+        ("yuv410p", None),
+    ],
+)
+def test_codings_that_do_not_fit_are_said_or_fit(
+    pixel_format: str,
+    left_out: str | None,
+    make_clip: Make,
+    negative: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1", pixel_format=pixel_format)
+    assert deblur_video(clip, tmp_path / "out.mp4", "--model", negative, "--quality", "4") == 0
+    said = capsys.readouterr().err
+    assert (f"left out: {left_out}" in said) if left_out else ("left out" not in said)
+    with av.open(str(clip)) as old, av.open(str(tmp_path / "out.mp4")) as new:
+        before = next(old.decode(video=0)).to_ndarray(format="rgb24")
+        after = next(new.decode(video=0)).to_ndarray(format="rgb24")
+    assert np.abs((255.0 - before).mean((0, 1)) - after.mean((0, 1))).max() < 3
+
+
+@pytest.mark.parametrize("size", [(33, 17), (160, 97), (161, 96)])
+def test_odd_sizes(
+    size: tuple[int, int],
+    make_clip: Make,
+    negative: Path,
+    photo: NDArray[np.uint8],
+    tmp_path: Path,
+) -> None:
+    clip = make_clip(tmp_path / "in.mkv", cv2.resize(photo, size), codec="ffv1")
+    assert deblur_video(clip, tmp_path / "out.mp4", "--model", negative) == 0
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        assert (out.streams.video[0].width, out.streams.video[0].height) == size
+
+
+def test_a_preset_that_the_encoder_refuses(
+    make_clip: Make, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", "--preset", "silly"]
+    assert deblur_video(*words, "--model", negative) == 2
+    assert "preset silly" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_clip_that_was_cut_off_is_said(
+    make_clip: Make, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = make_clip(tmp_path / "whole.mp4", times=[512 * i for i in range(200)])
+    cut = tmp_path / "cut.mp4"
+    with (
+        av.open(str(whole)) as old,
+        av.open(str(cut), "w", options={"movflags": "+faststart"}) as new,
+    ):
+        copy = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                new.mux(packet)
+    data = cut.read_bytes()
+    cut.write_bytes(data[: len(data) * 6 // 10])
+    assert deblur_video(cut, tmp_path / "out.mp4", "--model", negative) == 2
+    assert "where it tells of 200; it was cut off" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_quiet_says_errors_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deblur_video(tmp_path / "missing.mp4", tmp_path / "out.mp4", "-q") == 2
+    assert "missing.mp4: expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["in.png", "out.png", "there.png", "look.txt", "nowhere/x.png"])
+def test_before_after_destroys_nothing(
+    name: str, negative: Path, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "in.png"), photo)
+    (tmp_path / "there.png").write_text("precious")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    words = [tmp_path / "in.png", tmp_path / "out.png", "--model", negative]
+    assert deblur_video(*words, "--before-after", tmp_path / name) == 2
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_is_no_place_for_a_file_nor_a_video_name_for_a_folder(
+    make_clip: Make, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, folder = make_clip(tmp_path / "in.mp4"), tmp_path / "folder"
+    folder.mkdir()
+    assert deblur_video(clip, folder, "-y", "--model", negative) == 2
+    assert f"write {folder / 'in.mp4'}" in capsys.readouterr().err
+    assert deblur_video(folder, tmp_path / "out.mp4", "--model", negative) == 2
+    assert "the name of a video" in capsys.readouterr().err
+
+
+def test_a_refused_picture_leaves_no_folder(negative: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "tiny.png"), np.zeros((8, 8, 3), np.uint8))
+    assert deblur_video(tmp_path / "in", tmp_path / "out", "--model", negative) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_terminal_sees_a_bar_with_fps_and_engine_time(
+    make_clip: Make, negative: Path, tmp_path: Path
+) -> None:
+    pty = pytest.importorskip("pty")
+    clip = make_clip(tmp_path / "in.mp4", times=[512 * i for i in range(400)])
+    program = "from deblurgan.runtime.app import main; main()"
+    ours, theirs = pty.openpty()
+    words = [clip, tmp_path / "out.mp4", "--model", negative]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, words)],
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # the terminal's end is an error on Linux
+        while data := os.read(ours, 4096):
+            seen += data
+    os.close(ours)
+    assert process.wait(60) == 0, seen
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+    assert re.search(r"\d+/400 frames +[\d.]+ fps, engine \d+ ms a frame", text)
 
 
 @pytest.mark.slow

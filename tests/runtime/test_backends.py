@@ -96,8 +96,9 @@ def test_deblurrer_takes_frames_and_batches(negative: Path, photo: NDArray[np.ui
         np.zeros((48, 64), np.uint8),
         np.zeros((48, 64, 4), np.uint8),
         np.zeros((2, 2, 48, 64, 3), np.uint8),
+        np.zeros((0, 48, 64, 3), np.uint8),
     ],
-    ids=["float", "grey", "alpha", "five dimensions"],
+    ids=["float", "grey", "alpha", "five dimensions", "none"],
 )
 def test_deblurrer_refuses_what_is_no_frame(negative: Path, frame: NDArray[np.uint8]) -> None:
     with Deblurrer(negative) as deblur, pytest.raises(DeblurError, match="uint8 RGB"):
@@ -115,3 +116,24 @@ def test_a_model_frozen_at_another_size_is_refused(
 def test_an_unknown_model_lists_the_shipped_ones() -> None:
     with pytest.raises(DeblurError, match=r"a shipped model \(.*edge.*\)"):
         Deblurrer("edgy")
+
+
+def test_auto_goes_on_when_an_engine_cannot_load_the_model(
+    negative: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    openvino = pytest.importorskip("deblurgan.runtime.backends.openvino")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("an operator it does not know")
+
+    monkeypatch.setattr(openvino, "CPUEngine", fail)
+    assert "ONNX Runtime" in open_backend(open_model(negative), 64, 48).description
+    with pytest.raises(RuntimeError, match="does not know"):
+        open_backend(open_model(negative), 64, 48, name="openvino")
+
+
+def test_frames_need_not_be_contiguous(engine: str, negative: Path) -> None:
+    wide = np.arange(48 * 80 * 3, dtype=np.int64).astype(np.uint8).reshape(1, 48, 80, 3)
+    backend = open_backend(open_model(negative), 64, 48, name=engine)
+    assert np.array_equal(backend.run(wide[:, :, :64]), 255 - wide[:, :, :64])

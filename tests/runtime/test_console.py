@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from deblurgan.runtime import DeblurError
-from deblurgan.runtime.console import new_app, run
+from deblurgan.runtime.console import new_app, require, run
 
 
 def command(work: Callable[[], object]) -> Callable[[list[str]], int]:
@@ -63,3 +63,22 @@ def test_signals_are_ours_only_while_a_command_runs() -> None:
     before = signal.getsignal(signal.SIGINT)
     command(lambda: None)([])
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_signal_does_not_break_the_cleaning_up() -> None:
+    cleaned = []
+
+    def work() -> None:
+        try:
+            interrupt()
+        finally:
+            interrupt()
+            cleaned.append(True)
+
+    assert command(work)([]) == 130
+    assert cleaned == [True]
+
+
+def test_a_missing_extra_is_named() -> None:
+    with pytest.raises(DeblurError, match=r'found no nonsense; pip install "\.\[train\]"'):
+        require("train", "os", "nonsense")

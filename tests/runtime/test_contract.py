@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.contract import Model, ModelCard, open_model
-from deblurgan.runtime.onnx_file import parse_model, read_onnx
+from deblurgan.runtime.onnx_file import read_onnx
 
 
 def test_a_card_survives_the_metadata(card: ModelCard) -> None:
@@ -19,7 +19,7 @@ def test_a_card_survives_the_metadata(card: ModelCard) -> None:
 
 
 def test_open_model_reads_what_the_file_says(negative: Path, card: ModelCard) -> None:
-    assert open_model(negative) == Model(negative, card, size=None, batch=None)
+    assert open_model(negative) == Model(negative, card, size=None)
 
 
 def test_our_reader_agrees_with_onnx(negative: Path) -> None:
@@ -99,8 +99,20 @@ def test_no_damage_makes_the_reader_crash(negative: Path, data: st.DataObject) -
         at = data.draw(st.integers(0, len(content) - 1))
         content[at] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.integers(0, len(content)))]
-    with_view = memoryview(bytes(content))
-    with contextlib.suppress(
-        ValueError, IndexError, KeyError
-    ):  # what read_onnx turns into its message
-        parse_model(with_view)
+    damaged = negative.with_name("damaged.onnx")
+    damaged.write_bytes(content)
+    with contextlib.suppress(DeblurError):
+        open_model(damaged)
+
+
+def test_a_batch_frozen_at_more_than_one_is_refused(
+    write_negative: Callable[..., Path], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = write_negative(tmp_path / "two.onnx", size=(64, 48))
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(model, path)
+    with pytest.raises(DeblurError, match="a batch frozen at 2"):
+        open_model(path)

@@ -310,7 +310,11 @@ def test_blur_alone_takes_detail_away(picture: Tensor) -> None:
         )
         blurred, partner = degrade(unit(picture), recipe, seeded(1))
         assert torch.equal(partner, unit(picture))
-        assert blurred.diff(dim=-1).abs().mean() < 0.9 * partner.diff(dim=-1).abs().mean()
+        # A straight streak spares the edges along it: both directions count together.
+        before, after = (
+            sum(p.diff(dim=axis).abs().mean() for axis in (-1, -2)) for p in (partner, blurred)
+        )
+        assert after < 0.97 * before, (share, after, before)
 
 
 def test_noise_is_as_strong_as_asked_and_stronger_in_the_light() -> None:

@@ -20,6 +20,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.train import loop
 from deblurgan.train.blur import BlurRecipe
 from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
@@ -327,3 +328,10 @@ def test_a_small_generator_learns_two_pairs_by_heart(picture: Tensor) -> None:
         losses.append(loss.item())
     assert losses[-1] < 0.1 * losses[0]
     assert min(psnr(restore(generator, b), s) for b, s in pairs) > 30
+
+
+def test_a_second_run_does_not_overwrite_the_first(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "best.safetensors").write_bytes(b"precious")
+    with pytest.raises(DeblurError, match="--start-from"):
+        train_pixels(photos, tmp_path, PixelRecipe(), BlurRecipe(), device=torch.device("cpu"))
+    assert (tmp_path / "best.safetensors").read_bytes() == b"precious"
