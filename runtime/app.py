@@ -16,7 +16,12 @@ from deblurgan.runtime.before_after import BeforeAfter
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT
-from deblurgan.runtime.pictures import SUFFIXES, deblur_pictures, is_picture, list_jobs
+from deblurgan.runtime.pictures import (
+    check_picture_name,
+    deblur_pictures,
+    is_picture,
+    list_jobs,
+)
 from deblurgan.runtime.pipeline import EngineClock
 from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import CODECS, CONTAINERS, Encoding, VideoSink
@@ -192,13 +197,6 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
             found="nothing there",
             remedy="check the path",
         )
-    if target.exists() and source.samefile(target):
-        raise DeblurError(
-            target,
-            expected="another file than the input",
-            found="the input itself",
-            remedy="choose another name",
-        )
     if target.is_dir() and not source.is_dir():
         raise DeblurError(
             target,
@@ -213,33 +211,14 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
             found="the name of a video",
             remedy=f"write {target.with_suffix('')}",
         )
-    if target.exists() and not overwrite:
-        raise DeblurError(
-            target,
-            expected="a name that is free",
-            found="something there already",
-            remedy="choose another name, or replace it with -y",
-        )
-    if not source.is_dir() and not target.absolute().parent.is_dir():
-        raise DeblurError(
-            target,
-            expected="a folder that exists",
-            found="no such folder",
-            remedy=f"make it with: mkdir -p {target.absolute().parent}",
-        )
+    check_free(target, source, overwrite)
 
 
 def check_before_after(picture: Path | None, source: Path, target: Path, overwrite: bool) -> None:
     """The picture gets a name of its own, or none of the work begins."""
     if picture is None:
         return
-    if not is_picture(picture):
-        raise DeblurError(
-            picture,
-            expected=f"a picture name ending in {', '.join(SUFFIXES)}",
-            found=picture.suffix or "no ending",
-            remedy=f"write {picture.with_suffix('.png').name}",
-        )
+    check_picture_name(picture)
     if picture.absolute() == target.absolute():
         raise DeblurError(
             picture,
@@ -247,8 +226,33 @@ def check_before_after(picture: Path | None, source: Path, target: Path, overwri
             found="the same",
             remedy="choose another name",
         )
-    if source.is_file():
-        check_target(source, picture, overwrite)
+    check_free(picture, source, overwrite)
+
+
+def check_free(path: Path, source: Path, overwrite: bool) -> None:
+    """A name that can be written to without destroying anything."""
+    if path.exists() and source.samefile(path):
+        raise DeblurError(
+            path,
+            expected="another file than the input",
+            found="the input itself",
+            remedy="choose another name",
+        )
+    if path.exists() and not overwrite:
+        raise DeblurError(
+            path,
+            expected="a name that is free",
+            found="something there already",
+            remedy="choose another name, or replace it with -y",
+        )
+    # A folder of pictures is made as it is needed.
+    if not source.is_dir() and not path.absolute().parent.is_dir():
+        raise DeblurError(
+            path,
+            expected="a folder that exists",
+            found="no such folder",
+            remedy=f"make it with: mkdir -p {path.absolute().parent}",
+        )
 
 
 def main() -> None:

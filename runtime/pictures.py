@@ -36,6 +36,17 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def check_picture_name(path: Path) -> None:
+    """Raise :class:`DeblurError` for a name whose ending is no picture's."""
+    if not is_picture(path):
+        raise DeblurError(
+            path,
+            expected=f"a picture name ending in {', '.join(SUFFIXES)}",
+            found=path.suffix or "no ending",
+            remedy=f"write {path.with_suffix('.png').name}",
+        )
+
+
 def list_jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
     """What to read and what to write: one still, or every still of a folder.
 
@@ -43,13 +54,7 @@ def list_jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
     is no picture.
     """
     if not source.is_dir():
-        if not is_picture(target):
-            raise DeblurError(
-                target,
-                expected=f"a picture name ending in {', '.join(SUFFIXES)}",
-                found=target.suffix or "no ending",
-                remedy=f"write {target.with_suffix('.png').name}",
-            )
+        check_picture_name(target)
         return [(source, target)]
     stills = sorted(p for p in source.iterdir() if is_picture(p) and p.is_file())
     if not stills:
