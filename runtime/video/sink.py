@@ -101,7 +101,7 @@ class VideoSink:
     def __init__(self, path: Path, source: VideoSource, encoding: Encoding) -> None:
         self.path = path
         container = container_format(path)
-        _, self.codec, quality, preset = encoding.resolve(container)
+        codec, self.codec, quality, preset = encoding.resolve(container)
         # Cut short, so that the longest name the disk takes has room for the ending.
         self.part = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
         with self._disk():
@@ -114,7 +114,7 @@ class VideoSink:
                 options={"avoid_negative_ts": "disabled"},
             )
         try:
-            self._check_streams(source, container, encoding)
+            self._check_streams(source, container, codec)
             options = {"crf": str(quality), "preset": preset, **dict(self.codec.options)}
             self.stream = cast(
                 VideoStream,
@@ -186,14 +186,13 @@ class VideoSink:
                 remedy="leave --preset and --quality out, or choose another --codec",
             ) from None
 
-    def _check_streams(self, source: VideoSource, container: str, encoding: Encoding) -> None:
-        name, _, _, _ = encoding.resolve(container)
+    def _check_streams(self, source: VideoSource, container: str, codec: str) -> None:
         supported = self.output.supported_codecs
         other = ".mp4" if container == "matroska" else ".mkv"
         remedy = f"write {self.path.with_suffix(other).name}"
-        if name not in supported:
+        if codec not in supported:
             raise DeblurError(
-                "--codec", expected=f"a codec that {container} holds", found=name, remedy=remedy
+                "--codec", expected=f"a codec that {container} holds", found=codec, remedy=remedy
             )
         for stream in source.passed_on:
             context: Any = stream.codec_context
