@@ -148,6 +148,43 @@ def video(
     write_json(json_file, {**asdict(result), "ratio": result.ratio})
 
 
+@app.command(no_args_is_help=True)
+def training(
+    data: Annotated[
+        list[str], typer.Argument(metavar="DATA...", help="Folders, as deblur-train run has them.")
+    ],
+    recipe: Annotated[str, typer.Option(help="paper, or a TOML file of its kind.")] = "paper",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a value of the recipe."),
+    ] = None,
+    vgg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="VGG's weights, as for deblur-train run.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make pairs.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Steps to time.")] = 3,
+    json_file: JsonOption = None,
+) -> None:
+    """One training step next to a plain one of the paper's, and the wait for pairs.
+
+    Example: deblur-bench training photos/
+    """
+    console.require("bench", "torch", "lightning_fabric", "pydantic", "safetensors")
+    from deblurgan.benchmarks.training import compare_with_plain
+    from deblurgan.train.recipe import load_recipe
+
+    check_json_target(json_file)
+    result = compare_with_plain(
+        load_recipe(recipe, changes or ()), data, vgg, workers=workers, rounds=rounds
+    )
+    output.print(
+        f"{result.batch} x {result.crop}x{result.crop} on {result.device}: plain step "
+        f"{result.plain_seconds:.2f} s, ours {result.our_seconds:.2f} s: {result.ratio:.2f} times "
+        f"the images a second; {result.waiting:.1%} of the time waits for pairs"
+    )
+    write_json(json_file, asdict(result))
+
+
 def write_json(path: Path | None, result: dict[str, Any]) -> None:
     """JSON has no infinity; a figure that is infinite is null."""
     if path is not None:

@@ -8,25 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from skimage.metrics import structural_similarity
+from torch import Tensor
 
 from deblurgan.runtime.backends import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.train.data import list_pictures, read_picture
-from deblurgan.train.evaluation import EVAL_V1, psnr
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A blurred and a sharp picture, RGB uint8 ``[H, W, 3]``; ``length`` of the blur
-    in pixels where it is known.
-    """
-
-    name: str
-    blurred: Frames
-    sharp: Frames
-    length: float | None = None
+from deblurgan.train.evaluation import EvaluationPair, evaluation_pairs
+from deblurgan.train.layouts import PairSource, PhotoSource, find_source
+from deblurgan.train.metrics import psnr, ssim
 
 
 @dataclass(frozen=True)
@@ -44,70 +33,50 @@ class Score:
     colour_shift: float
 
 
-def read_pairs(folder: Path) -> Iterator[Pair]:
-    """Pairs of ``folder/blur`` and ``folder/sharp``, matched by name."""
-    for path in list_pictures(folder / "blur"):
-        partner = folder / "sharp" / path.name
-        if not partner.is_file():
-            raise DeblurError(
-                path,
-                expected=f"its sharp partner {partner}",
-                found="no such file",
-                remedy="name partners alike in blur/ and sharp/",
-            )
-        blurred, sharp = frame(read_picture(path)), frame(read_picture(partner))
-        if blurred.shape != sharp.shape:
-            raise DeblurError(
-                path,
-                expected=f"the size of its sharp partner, {sharp.shape[1]}x{sharp.shape[0]}",
-                found=f"{blurred.shape[1]}x{blurred.shape[0]}",
-                remedy="crop both to the same part",
-            )
-        yield Pair(path.name, blurred, sharp)
+def read_pairs(folder: Path) -> Iterator[EvaluationPair]:
+    """Pairs in any layout that training takes, such as ``blur/`` and ``sharp/``."""
+    source = find_source(str(folder), "test")
+    if not isinstance(source, PairSource):
+        raise DeblurError(
+            folder,
+            expected="pairs of a blurred and a sharp picture",
+            found="photographs alone",
+            remedy=f"to blur them, give them as --photos {folder}",
+        )
+    yield from evaluation_pairs(source)
 
 
-def blur_photos(folder: Path) -> Iterator[Pair]:
+def blur_photos(folder: Path) -> Iterator[EvaluationPair]:
     """Sharp photographs, blurred by ``eval-v1``."""
-    for index, path in enumerate(list_pictures(folder)):
-        sharp = read_picture(path)
-        blurred = EVAL_V1.blur(sharp, index)
-        yield Pair(path.name, frame(blurred), frame(sharp), EVAL_V1.length(index))
+    yield from evaluation_pairs(find_photos(folder))
 
 
-def leave_sharp(folder: Path) -> Iterator[Pair]:
+def leave_sharp(folder: Path) -> Iterator[EvaluationPair]:
     """Sharp photographs as they are: what a model does to what needs no help."""
-    for path in list_pictures(folder):
-        sharp = frame(read_picture(path))
-        yield Pair(path.name, sharp, sharp, 0.0)
+    for photo in find_photos(folder).photos:
+        sharp = photo.read()
+        yield EvaluationPair(photo.name, sharp, sharp, 0.0)
 
 
-def score(pair: Pair, deblurrer: Deblurrer) -> Score:
+def find_photos(folder: Path) -> PhotoSource:
+    source = find_source(f"sharp:{folder}", "test")
+    assert isinstance(source, PhotoSource)  # as the word says
+    return source
+
+
+def score(pair: EvaluationPair, deblurrer: Deblurrer) -> Score:
     """Deblur one pair's blurred picture and compare with its sharp one."""
-    deblurred = deblurrer(pair.blurred)
-    shift = deblurred.mean((0, 1)) - pair.sharp.mean((0, 1))
+    deblurred = picture(deblurrer(frame(pair.blurred)))
+    shift = deblurred.double().mean((1, 2)) - pair.sharp.double().mean((1, 2))
     return Score(
         pair.name,
         pair.length,
-        psnr(tensor(pair.blurred), tensor(pair.sharp)),
-        psnr(tensor(deblurred), tensor(pair.sharp)),
+        psnr(pair.blurred, pair.sharp),
+        psnr(deblurred, pair.sharp),
         ssim(pair.blurred, pair.sharp),
         ssim(deblurred, pair.sharp),
-        float(np.abs(shift).max()),
+        float(shift.abs().max()),
     )
-
-
-def ssim(picture: Frames, reference: Frames) -> float:
-    """Wang et al. 2004's: Gaussian window of sigma 1.5, mean over the channels."""
-    value = structural_similarity(
-        picture,
-        reference,
-        channel_axis=2,
-        data_range=255,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-    )
-    return float(value)
 
 
 def mean_score(name: str, scores: list[Score]) -> Score:
@@ -127,9 +96,10 @@ def mean_score(name: str, scores: list[Score]) -> Score:
     )
 
 
-def frame(picture: torch.Tensor) -> Frames:
+def frame(picture: Tensor) -> Frames:
+    """RGB uint8 ``[H, W, 3]``, as the runtime has them, of ``[3, H, W]``."""
     return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
 
 
-def tensor(picture: Frames) -> torch.Tensor:
-    return torch.from_numpy(picture)
+def picture(frame: Frames) -> Tensor:
+    return torch.from_numpy(frame).permute(2, 0, 1)

@@ -19,7 +19,7 @@ from deblurgan.export.proof import Difference, check_range, find_engine, prove
 from deblurgan.runtime.contract import INPUT, OUTPUT, ModelCard
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.checkpoint import Checkpoint, weights_sha256
-from deblurgan.train.networks import MINIMUM_SIZE, describe_generator
+from deblurgan.train.networks import describe_generator
 
 # The newest that TensorRT 10.3 reads; half-typed Q/DQ scales need 19.
 OPSET = 20
@@ -55,7 +55,7 @@ def export_onnx(
     written.
     """
     check_target(path, overwrite)
-    check_size(size)
+    check_size(size, checkpoint.generator.minimum_size)
     find_engine()
     reference = reference_module(checkpoint.generator)
     if precision == "fp16":
@@ -64,7 +64,7 @@ def export_onnx(
     card = ModelCard(
         generator=describe_generator(checkpoint.generator),
         stride=checkpoint.generator.stride,
-        minimum_size=MINIMUM_SIZE,
+        minimum_size=checkpoint.generator.minimum_size,
         precision=precision,
         weights_sha256=weights_sha256(checkpoint.generator),
         licence=licence,
@@ -88,7 +88,9 @@ def export_onnx(
 
 def build_model(frames: FramesModule, size: tuple[int, int] | None) -> onnx.ModelProto:
     """The contract's graph, with nothing in it of the machine that made it."""
-    width, height = size or (91, 66)
+    # Any will do that is not too small and, with most strides, wants padding.
+    smallest = frames.generator.minimum_size
+    width, height = size or (smallest + 75, smallest + 50)
     # Neither 0 nor 1 frames: the exporter takes those for constants.
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     free = 1 if size else 3
@@ -189,11 +191,11 @@ def check_target(path: Path, overwrite: bool) -> None:
         )
 
 
-def check_size(size: tuple[int, int] | None) -> None:
-    if size is not None and min(size) < MINIMUM_SIZE:
+def check_size(size: tuple[int, int] | None, smallest: int) -> None:
+    if size is not None and min(size) < smallest:
         raise DeblurError(
             "--size",
-            expected=f"at least {MINIMUM_SIZE}x{MINIMUM_SIZE}",
+            expected=f"at least {smallest}x{smallest}",
             found=f"{size[0]}x{size[1]}",
             remedy="leave it out for any size",
         )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.runtime.backends import Frames
-from deblurgan.runtime.pictures import save_image
+from deblurgan.runtime.image_file import save_image
 
 DETAIL = 0.28  # of the frame's width, shown enlarged under it
 LINE = 4

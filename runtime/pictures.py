@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 from deblurgan.runtime.backends import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.image_file import save_image, to_8_bits
 from deblurgan.runtime.pipeline import DeblurredFrame, EngineClock, Frame, Watcher, run_pipeline
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -133,12 +132,6 @@ def read_picture(path: Path, target: Path) -> Picture:
     return Picture(np.ascontiguousarray(to_8_bits(bgr)[:, :, ::-1]), alpha, grey, target)
 
 
-def to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    if pixels.dtype == np.uint8:
-        return pixels
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
 def write_picture(picture: Picture, pixels: Frames) -> None:
     """Encode by the target's suffix; the name appears when the file is whole."""
     bgr: NDArray[Any] = pixels[:, :, ::-1]
@@ -147,24 +140,3 @@ def write_picture(picture: Picture, pixels: Frames) -> None:
     elif picture.grey:
         bgr = cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2GRAY)
     save_image(picture.target, bgr)
-
-
-def save_image(target: Path, bgr: NDArray[Any]) -> None:
-    """Write an image file atomically; JPEG at 97 of 100."""
-    jpeg = target.suffix.lower() in (".jpg", ".jpeg")
-    options = [cv2.IMWRITE_JPEG_QUALITY, 97] if jpeg else []
-    data = cv2.imencode(target.suffix, np.ascontiguousarray(bgr), options)[1]
-    part = target.with_name(f".{target.name[:80]}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data.tobytes())
-        os.replace(part, target)
-    except OSError as error:
-        raise DeblurError(
-            target,
-            expected="a place to write a picture",
-            found=(error.strerror or str(error)).lower(),
-            remedy="choose another folder, or make room",
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -3,87 +3,259 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 
-if TYPE_CHECKING:
-    import torch
-
 app = console.new_app("Train generators that make blurred pictures sharp.")
 
+table = Console(highlight=False, soft_wrap=True)
+
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+MODULES = (
+    "torch", "lightning_fabric", "pydantic", "safetensors", "skimage", "tensorboardX",
+)  # fmt: skip
+
+Data = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATA...",
+        help="Folders: GOPRO_Large as unpacked; A/ and B/; blur/ and sharp/; combined:FOLDER of "
+        "A|B pictures; or sharp photographs and clips, which are blurred on the fly.",
+    ),
+]
 
 
-@app.callback()
-def commands() -> None:
-    """Train generators that make blurred pictures sharp."""
+class Size(str, Enum):
+    """The sizes that pictures are evaluated at."""
+
+    full = "full"
+    half = "half"
+    both = "both"
+
+
+class Method(str, Enum):
+    """What blurs a synthetic pair."""
+
+    trajectory = "trajectory"
+    shake = "shake"
+    both = "both"
 
 
 @app.command(no_args_is_help=True)
 def run(
-    photos: Annotated[
-        Path, typer.Argument(metavar="PHOTOS", help="A folder of sharp photographs.")
-    ],
+    data: Data,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Where checkpoints and log go."),
+        typer.Option("--output", "-o", metavar="FOLDER", help="Where everything of the run goes."),
     ],
-    generator: Annotated[
-        str, typer.Option(help="edge, for devices, or resnet, the paper's.")
+    recipe: Annotated[
+        str, typer.Option(help="edge, paper or keras, or a TOML file like theirs.")
     ] = "edge",
-    start_from: Annotated[
-        Path | None, typer.Option(metavar="CHECKPOINT", help="Go on from these weights.")
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a value of the recipe."),
     ] = None,
     time_limit: Annotated[
-        str, typer.Option(metavar="TIME", help="When to stop and save: 90s, 20m, 2h.")
-    ] = "20m",
-    batch: Annotated[int, typer.Option(min=1, help="Crops a step.")] = 8,
-    crop: Annotated[int, typer.Option(min=32, help="Pixels a side of a crop.")] = 128,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Of AdamW, at its highest.")] = 1e-3,
-    reuse: Annotated[int, typer.Option(min=1, help="Crops from each region that is blurred.")] = 32,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:N; cuda computes in bf16.")
-    ] = "auto",
-    seed: Annotated[int, typer.Option(help="Of weights and blur.")] = 1,
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Stop and save after 90s, 20m, 2h; for a recipe without epochs, as edge is, "
+            "the length of the run.",
+        ),
+    ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="Begin with these weights.")
+    ] = None,
+    vgg: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="VGG's weights, where torchvision has none at hand."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    devices: Annotated[
+        int, typer.Option(min=1, help="How many of them; torchrun decides for several machines.")
+    ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that read and blur; by default 0 on a GPU, else 1."),
+    ] = None,
 ) -> None:
-    """Train on sharp photographs, blurred on the fly, with a pixel loss.
+    """Train, or go on with the run in FOLDER when it holds one.
 
-    One photograph in nine is held out. Every two minutes, and at the end, the
-    gain over the blurred input on these is printed, and best.safetensors and
-    last.safetensors are written to FOLDER. Ctrl-C and SIGTERM save and stop.
+    The same command again resumes exactly where the last state was saved,
+    whatever stopped it. Held-out pictures are deblurred now and then:
+    best.safetensors is what gained most on them.
 
-    Example: deblur-train run photos/ -o runs/edge --time-limit 2h
+    Examples: deblur-train run photos/ -o runs/edge --time-limit 2h
+
+    deblur-train run GOPRO_Large photos/ -o runs/comb --recipe paper --set data.mixture=[1,2]
     """
-    console.require("train", "torch", "safetensors")
-    from deblurgan.train.blur import BlurRecipe
-    from deblurgan.train.loop import PixelRecipe, train_pixels
-    from deblurgan.train.networks import GENERATORS
+    console.require("train", *MODULES)
+    seconds = None if time_limit is None else parse_time(time_limit)
+    from deblurgan.train.devices import Devices
+    from deblurgan.train.loop import Run, train
+    from deblurgan.train.recipe import load_recipe
 
-    if generator not in GENERATORS:
-        raise DeblurError(
-            "--generator",
-            expected=" or ".join(GENERATORS),
-            found=generator,
-            remedy="leave it out for edge",
+    finished = train(
+        load_recipe(recipe, changes or ()),
+        Run(data, output, Devices(device, devices), workers, seconds, vgg, start_from),
+    )
+    best = output / "best.safetensors"
+    if not finished:
+        console.messages.print("not finished: the same command goes on with it")
+    if best.exists():
+        typer.echo(f"best: {best}; make a model of it with: deblur-export onnx {best}")
+
+
+@app.command(no_args_is_help=True)
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors or .pth file.")
+    ],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A folder as for run, of which test/ counts where it has one; photographs are "
+            "blurred by eval-v1.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="For tables and a sheet of the worst cases."
+        ),
+    ] = None,
+    size: Annotated[Size, typer.Option(help="Size of the pictures.")] = Size.both,
+    worst: Annotated[int, typer.Option(min=0, help="How many cases the sheet shows.")] = 4,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Measure only so many pictures, evenly spread.")
+    ] = None,
+    gamma: Annotated[bool, typer.Option("--gamma", help="Take GoPro's blur_gamma.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """PSNR, SSIM and CW-SSIM before and after, for each picture and in the mean.
+
+    Example: deblur-train evaluate best.safetensors GOPRO_Large -o evaluation
+    """
+    console.require("train", *MODULES)
+
+    from deblurgan.train.devices import find_device
+    from deblurgan.train.report import evaluate_checkpoint, report_table
+
+    with watching("measured") as watch:
+        report = evaluate_checkpoint(
+            checkpoint,
+            data,
+            output,
+            sizes=("full", "half") if size is Size.both else (size.value,),
+            limit=limit,
+            worst=worst,
+            gamma=gamma,
+            device=find_device(device),
+            progress=watch,
         )
-    recipe = PixelRecipe(
-        generator=generator,
-        time_limit=parse_time(time_limit),
-        batch=batch,
-        crop=crop,
-        learning_rate=learning_rate,
-        reuse=reuse,
-        seed=seed,
-    )
-    best = train_pixels(
-        photos, output, recipe, BlurRecipe(), device=find_device(device), start_from=start_from
-    )
-    typer.echo(f"best: {best}; make a model of it with: deblur-export onnx {best}")
+    table.print(report_table(report))
+
+
+@app.command(no_args_is_help=True)
+def blur(
+    photos: Annotated[
+        str, typer.Argument(metavar="PHOTOS", help="A folder of sharp photographs or clips.")
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A new folder, for blur/ and sharp/.")
+    ],
+    count: Annotated[int, typer.Option(min=1, help="How many pairs.")],
+    method: Annotated[
+        Method,
+        typer.Option(help="trajectory is the paper's; shake, a camera that moves and turns."),
+    ] = Method.both,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 1,
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="PICTURE", help="Draw kernels and pairs of the set, too."),
+    ] = None,
+) -> None:
+    """Write a set of synthetic pairs: sharp photographs, and what a shaken camera makes of them.
+
+    Example: deblur-train blur photos/ set/ --count 2000 --preview set.png
+    """
+    console.require("train", *MODULES)
+    from deblurgan.runtime.image_file import save_image
+    from deblurgan.train.layouts import find_source
+    from deblurgan.train.preview import preview as draw
+    from deblurgan.train.synthesis import write_pair_set
+
+    source = find_source(photos, "train")
+    with watching("written") as watch:
+        write_pair_set(source, output, count=count, seed=seed, method=method.value, watch=watch)
+    if preview is not None:
+        sheet = draw(source, seed=seed, method=method.value, rows=min(count, 4))
+        save_image(preview, sheet.flip(0).permute(1, 2, 0).numpy())
+
+
+@app.command(no_args_is_help=True)
+def organize(
+    gopro: Annotated[Path, typer.Argument(metavar="GOPRO_LARGE", help="As it was unpacked.")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="For train/ and test/.")],
+    link: Annotated[
+        bool, typer.Option("--link", help="Make hard links: no copies, the same disk.")
+    ] = False,
+) -> None:
+    """Put GoPro's pictures into {train,test}/{A,B}/, as the Keras article has them.
+
+    Training does not need it: deblur-train run takes GOPRO_Large as it is.
+
+    Example: deblur-train organize GOPRO_Large organized/
+    """
+    console.require("train", *MODULES)
+    from deblurgan.train.organize import organize as place_files
+
+    with watching("placed") as watch:
+        place_files(gopro, output, link=link, watch=watch)
+
+
+@app.command()
+def recipe(
+    name: Annotated[str, typer.Argument(help="edge, paper, keras, or a TOML file.")] = "edge",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a value of the recipe."),
+    ] = None,
+) -> None:
+    """Print a recipe whole, every value explained.
+
+    Example: deblur-train recipe paper > mine.toml
+    """
+    console.require("train", *MODULES)
+    from deblurgan.train.recipe import load_recipe, render_recipe
+
+    typer.echo(render_recipe(load_recipe(name, changes or ())), nl=False)
+
+
+@contextmanager
+def watching(done: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, which is told how much is done, and of how much."""
+    with Progress(
+        TextColumn("{task.completed} of {task.total} {task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(compact=True),
+        console=console.messages,
+        disable=not console.messages.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(done, total=None)
+        yield lambda completed, total: bar.update(task, completed=completed, total=total)
 
 
 def parse_time(text: str) -> float:
@@ -97,27 +269,6 @@ def parse_time(text: str) -> float:
             remedy="for example --time-limit 20m",
         )
     return float(match[1]) * SECONDS[match[2]]
-
-
-def find_device(name: str) -> torch.device:
-    """The named device; ``auto`` is CUDA where it works."""
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError("neither cpu nor cuda")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise DeblurError(
-            "--device",
-            expected="a device that is there",
-            found=f"{name} ({str(error).splitlines()[0]})",
-            remedy="leave it out, or use --device cpu",
-        ) from None
-    return device
 
 
 def main() -> None:

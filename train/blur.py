@@ -13,11 +13,16 @@ from __future__ import annotations
 
 import cmath
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from deblurgan.train.jpeg import compress
 
 KERNEL_SIZE = 64
 SMALLEST_PICTURE = KERNEL_SIZE // 2 + 1  # a side; the border is reflected by half a kernel
@@ -26,27 +31,61 @@ TRAJECTORY_LENGTH = 60.0
 # The shorter the exposure, the straighter the part of the path that it sees.
 EXPOSURES = (0.01, 0.1, 0.5, 1.0)
 EXPLOSIONS = (0.01, 0.009, 0.008, 0.007, 0.005, 0.003)
+# OpenCV 4 rounds positions to 1/32 of a pixel.
+OPENCV_WARPS_EXACTLY = int(cv2.__version__.split(".")[0]) >= 5
+# How far a recipe's ranges may reach. Shake warps a picture once for each pixel of
+# length, and a gamma near 0 has no inverse in single precision.
+LIMITS = {"length": (0, 512), "gamma": (0.1, 10), "noise": (0, 255), "quality": (1, 100)}
 
 
 @dataclass(frozen=True)
 class BlurRecipe:
-    """Ranges that a picture's blur is drawn from, uniformly.
-
-    ``length`` is how far a point travels during the exposure (for trajectory
-    kernels: the diameter of the circle around their mean). ``gamma`` is the transfer curve that
-    light is summed behind: 2.2 for a camera, 1 for data sets that averaged
-    coded frames. ``noise`` is in levels of 255, ``quality`` is JPEG's.
+    """What a picture's blur is drawn from: shares are of all pictures, and of a
+    range every value is as likely.
     """
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "use_attribute_docstrings": True,
+        "extra": "forbid",
+    }
+
     shake_share: float = 0.7
+    """Share of the blurred pictures, from 0 to 1, that camera shake blurs; the others
+    have a trajectory kernel."""
     sharp_share: float = 0.06
+    """Share of pictures, from 0 to 1, that are left sharp."""
     length: tuple[float, float] = (1.0, 36.0)
+    """Range of how far a point travels during the exposure, in pixels, from 0 to 512;
+    for trajectory kernels, the diameter of the circle around their mean."""
     gamma: tuple[float, float] = (1.0, 2.2)
+    """Range of the transfer curve that light is summed behind, from 0.1 to 10: 2.2 for
+    a camera, 1 for data sets that averaged coded frames."""
     highlight_share: float = 0.3
+    """Share of the blurred pictures, from 0 to 1, whose nearly white parts shine up to
+    three times as bright."""
     noise_share: float = 0.6
+    """Share of pictures, from 0 to 1, that get noise."""
     noise: tuple[float, float] = (0.0, 3.0)
+    """Range of the noise's deviation at mid grey, in levels from 0 to 255."""
     compressed_share: float = 0.5
+    """Share of pictures, from 0 to 1, that are compressed as JPEG."""
     quality: tuple[float, float] = (60.0, 97.0)
+    """Range of JPEG's quality, from 1 to 100."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name.endswith("_share"):
+                if not 0 <= value <= 1:
+                    raise ValueError(f"{field.name} must lie from 0 to 1; it is {value}")
+                continue
+            lowest, highest = LIMITS[field.name]
+            low, high = value
+            if not lowest <= low <= high <= highest:
+                raise ValueError(
+                    f"{field.name} must rise from at least {lowest:g} to at most {highest:g}; "
+                    f"it is from {low} to {high}"
+                )
 
 
 def degrade(sharp: Tensor, recipe: BlurRecipe, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -114,7 +153,15 @@ def shake(light: Tensor, length: float, random: torch.Generator) -> Tensor:
     height, width = light.shape[-2:]
     samples = max(2, math.ceil(length) + 1)
     path = shake_path(samples, random)
-    homographies = path_homographies(path, length, height, width).to(light.device)
+    homographies = path_homographies(path, length, height, width)
+    if light.device.type == "cpu" and OPENCV_WARPS_EXACTLY:
+        return torch.stack([mean_of_warps(picture, homographies) for picture in light])
+    return mean_of_samples(light, homographies.to(light.device))
+
+
+def mean_of_samples(light: Tensor, homographies: Tensor) -> Tensor:
+    """The mean of ``[N, 3, H, W]`` seen through each homography, the border reflected."""
+    height, width = light.shape[-2:]
     exposure = torch.zeros_like(light)
     for homography in homographies:
         grid = homography_grid(homography, height, width)
@@ -124,7 +171,29 @@ def shake(light: Tensor, length: float, random: torch.Generator) -> Tensor:
             padding_mode="reflection",
             align_corners=False,
         )
-    return exposure / samples
+    return exposure / len(homographies)
+
+
+def mean_of_warps(light: Tensor, homographies: Tensor) -> Tensor:
+    """The same of one picture ``[3, H, W]`` on the CPU, several times as fast."""
+    height, width = light.shape[-2:]
+    # OpenCV has its quickest code for four channels.
+    pixels = np.zeros((height, width, 4), np.float32)
+    pixels[..., :3] = light.permute(1, 2, 0).numpy()
+    middle = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
+    exposure, warped = np.zeros_like(pixels), np.empty_like(pixels)
+    for matrix in middle @ homographies.double().numpy() @ np.linalg.inv(middle):
+        cv2.warpPerspective(
+            pixels,
+            matrix,
+            (width, height),
+            dst=warped,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
+        )
+        exposure += warped
+    exposure /= len(homographies)
+    return torch.from_numpy(exposure[..., :3]).permute(2, 0, 1).contiguous()
 
 
 def shake_path(samples: int, random: torch.Generator) -> Tensor:
@@ -256,10 +325,18 @@ def convolve(light: Tensor, kernel: Tensor) -> Tensor:
     before = (kernel.shape[-1] - 1) // 2
     after = kernel.shape[-1] - 1 - before
     padded = F.pad(light, (before, after, before, after), mode="reflect")
-    size = padded.shape[-2:]
+    # At a length with a large prime factor the transform takes several times as long.
+    size = [smooth_length(length) for length in padded.shape[-2:]]
     # Correlation, as every deep-learning "convolution" is: the conjugate flips it.
-    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(kernel, s=size).conj()
+    spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernel, s=size).conj()
     return torch.fft.irfft2(spectrum, s=size)[..., : light.shape[-2], : light.shape[-1]]
+
+
+def smooth_length(length: int) -> int:
+    """The next even number whose prime factors are 2, 3, 5 and 7."""
+    while length % 2 or 2**12 * 210**12 % length:  # divisible by all of them below 3**13
+        length += 1
+    return length
 
 
 # What else a camera does to a picture
@@ -269,54 +346,3 @@ def add_noise(picture: Tensor, sigma: float, random: torch.Generator) -> Tensor:
     """Gaussian noise, stronger in the light as shot noise is; ``sigma`` at mid grey."""
     noise = torch.randn(picture.shape, generator=random).to(picture.device)
     return picture + sigma * (0.5 + picture.clamp(0, 1)) * noise
-
-
-def compress(picture: Tensor, quality: float) -> Tensor:
-    """What JPEG at ``quality`` leaves of the picture: 8x8 DCT, standard tables,
-    full-resolution chroma. In tensors, so that it runs where the picture is.
-    """
-    height, width = picture.shape[-2:]
-    padded = F.pad(picture, (0, -width % 8, 0, -height % 8), mode="replicate")
-    to_ycc = picture.new_tensor(RGB_TO_YCC)
-    planes = torch.einsum("ij,njhw->nihw", to_ycc, padded * 255)
-    planes[:, 0] -= 128
-    n, c, h, w = planes.shape
-    blocks = planes.reshape(n, c, h // 8, 8, w // 8, 8).transpose(3, 4)
-    dct = dct_matrix().to(picture)
-    scale = (5000 / quality if quality < 50 else 200 - 2 * quality) / 100
-    table = (picture.new_tensor(JPEG_TABLES) * scale + 0.5).floor().clamp(1, 255)
-    table = table.reshape(3, 1, 1, 8, 8)
-    quantised = (dct @ blocks @ dct.T / table).round() * table
-    planes = (dct.T @ quantised @ dct).transpose(3, 4).reshape(n, c, h, w)
-    planes[:, 0] += 128
-    rgb = torch.einsum("ij,njhw->nihw", torch.linalg.inv(to_ycc), planes) / 255
-    return rgb[..., :height, :width]
-
-
-def dct_matrix() -> Tensor:
-    """The orthonormal 8-point DCT-II."""
-    index = torch.arange(8, dtype=torch.float64)
-    matrix = torch.cos(math.pi / 8 * index[:, None] * (index + 0.5)) / 2
-    matrix[0] /= math.sqrt(2)
-    return matrix
-
-
-RGB_TO_YCC = (
-    (0.299, 0.587, 0.114),
-    (-0.168736, -0.331264, 0.5),
-    (0.5, -0.418688, -0.081312),
-)
-
-# ITU-T T.81, annex K.
-LUMA_TABLE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
-    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
-    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-)  # fmt: skip
-CHROMA_TABLE = (
-    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
-    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
-    *(99,) * 32,
-)  # fmt: skip
-JPEG_TABLES = (LUMA_TABLE, CHROMA_TABLE, CHROMA_TABLE)

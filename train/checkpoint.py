@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -18,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.whole_file import write_whole
 from deblurgan.train.networks import (
     GENERATORS,
     Generator,
-    ResNetGenerator,
     build_generator,
     describe_generator,
 )
@@ -58,25 +56,7 @@ def save_checkpoint(path: Path, generator: Generator, training: dict[str, Any]) 
         "training": json.dumps(training),
     }
     weights = {k: v.detach().cpu().contiguous() for k, v in generator.state_dict().items()}
-    # Not save_file: our own write can be flushed to the disk before the renaming.
-    content = safetensors.torch.save(weights, metadata)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise DeblurError(
-            path,
-            expected=f"room and permission to write {len(content):,} bytes",
-            found=error.strerror or str(error),
-            remedy="free some space or choose another folder; an earlier file is untouched",
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    write_whole(path, safetensors.torch.save(weights, metadata))
 
 
 def load_checkpoint(path: Path, options: ReleaseOptions | None = None) -> Checkpoint:
@@ -91,8 +71,7 @@ def load_checkpoint(path: Path, options: ReleaseOptions | None = None) -> Checkp
         return load_own(path)
     if start.startswith((b"PK\x03\x04", b"\x80")):
         release = read_release(path, options or ReleaseOptions())
-        description = {"name": ResNetGenerator.name, "settings": asdict(release.settings)}
-        generator = rebuild(path, description, release.weights)
+        generator = rebuild(path, release.description, release.weights)
         return Checkpoint(generator, {}, release.recognised)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         raise DeblurError(

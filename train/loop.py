@@ -1,209 +1,269 @@
-"""The training loop: pixel loss on pairs made on the fly, within a time limit."""
+"""The training loop, from the first sample to the last checkpoint.
+
+All randomness is drawn from the recipe's seed and the number of the step or
+sample, never from how far some generator has been turned: a run that is
+resumed at step n computes what the uninterrupted one computed there.
+"""
 
 from __future__ import annotations
 
-import copy
-import csv
+import itertools
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.train.blur import KERNEL_SIZE, SMALLEST_PICTURE, BlurRecipe
-from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint
-from deblurgan.train.data import PairPool, read_photos
-from deblurgan.train.evaluation import EVAL_V1, psnr, restore
-from deblurgan.train.networks import Generator, build_generator
+from deblurgan.runtime.whole_file import make_folder
+from deblurgan.train.checkpoint import load_checkpoint
+from deblurgan.train.devices import Devices, make_fabric, share_errors, total
+from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
+from deblurgan.train.journal import Journal
+from deblurgan.train.keeper import Keeper
+from deblurgan.train.layouts import PairSource, Source, check_source, find_source, hold_out
+from deblurgan.train.networks import describe_generator
+from deblurgan.train.recipe import Recipe, ScheduleSettings
+from deblurgan.train.samples import Samples, batches, seeded
+from deblurgan.train.state import Origin, resume_state
+from deblurgan.train.step import Players, follow, set_up_players, train_step
+
+VALIDATION_SIDE = 512
 
 
 @dataclass(frozen=True)
-class PixelRecipe:
-    """What a pixel-loss run is made of. Times in seconds, crops in pixels."""
+class Run:
+    """What a start of a run is given besides its recipe. ``time_limit`` is in seconds."""
 
-    generator: str = "edge"
-    time_limit: float = 1200.0
-    batch: int = 8
-    crop: int = 128
-    learning_rate: float = 1e-3
-    warm_up: int = 200
-    ema: float = 0.999
-    validate_every: float = 120.0
-    reuse: int = 32
-    seed: int = 1
+    data: list[str]
+    output: Path
+    devices: Devices = field(default_factory=Devices)
+    workers: int | None = None
+    time_limit: float | None = None
+    vgg: Path | None = None
+    start_from: Path | None = None
 
 
-def train_pixels(
-    photos: Path,
-    output: Path,
-    recipe: PixelRecipe,
-    blur: BlurRecipe,
-    *,
-    device: torch.device,
-    start_from: Path | None = None,
-) -> Path:
-    """Train until the time limit, SIGTERM or Ctrl-C; return the best checkpoint.
+def train(recipe: Recipe, run: Run) -> bool:
+    """Train, or go on with the run in ``run.output``; return whether it is finished.
 
-    One photograph in nine is held out; "best" is the mean gain in PSNR over
-    the blurred input on these, under ``eval-v1``. ``output`` receives
-    ``best.safetensors``, ``last.safetensors`` and ``log.csv``.
+    A run ends when its schedule does. The time limit, SIGTERM and Ctrl-C stop
+    it before, with everything saved that going on needs. ``output`` receives
+    ``best.safetensors`` (largest gain in PSNR over the blurred input on
+    held-out pairs) and ``last.safetensors``, both of the moving average;
+    ``state.pt`` to resume from; ``log.csv``, ``tensorboard/`` and ``sheets/``.
     """
-    torch.manual_seed(recipe.seed)
-    make_folder(output)
-    best_path = output / "best.safetensors"
-    if best_path.exists() and start_from is None:
+    fabric = make_fabric(run.devices, recipe.training)
+    torch.manual_seed(recipe.training.seed)
+    data = open_data(fabric, recipe, run)
+    batch = recipe.training.batch * fabric.world_size
+    steps_an_epoch = math.ceil(data.samples.epoch / batch)
+    last_step = recipe.schedule.steps or recipe.schedule.epochs * steps_an_epoch or None
+    validate_every = recipe.training.validate_every or steps_an_epoch
+    if last_step is None and run.time_limit is None:
         raise DeblurError(
-            output,
-            expected="a folder without an earlier run",
-            found=best_path.name,
-            remedy=f"choose another, or go on with --start-from {best_path}",
+            "the recipe's schedule",
+            expected="an end",
+            found="neither epochs nor steps, and no --time-limit",
+            remedy="add --time-limit 2h, say, or --set schedule.epochs=100",
         )
-    if start_from:
-        generator = load_checkpoint(start_from).generator
-        recipe = replace(recipe, generator=generator.name)
-    else:
-        generator = build_generator(recipe.generator, {})
-    pictures = read_photos(photos, smallest=max(recipe.crop, SMALLEST_PICTURE))
-    held_out = validation_pairs(pictures[::9])
-    pool = PairPool(
-        [p for i, p in enumerate(pictures) if i % 9] or pictures,
-        blur,
-        seed=recipe.seed,
-        device=device,
-        reuse=recipe.reuse,
-        region=min(max(384, recipe.crop), *(min(p.shape[-2:]) for p in pictures)),
-    )
 
-    generator = generator.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    average = copy.deepcopy(generator).eval()
-    optimiser = torch.optim.AdamW(
-        generator.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.9), weight_decay=1e-4
-    )
-    # Warming up makes good weights worse for a while; that must not pass for the best.
-    best = mean_gain(average, held_out) if start_from else -math.inf
-    if start_from and not best_path.exists():
-        save_checkpoint(best_path, average, {"started_from": start_from.name})
-    step, start = 0, time.monotonic()
-    next_validation = start + recipe.validate_every
+    players = set_up_players(fabric, recipe, run.vgg)
+    if run.start_from is not None:
+        take_weights(players, run.start_from)
+    origin = Origin(recipe, data.names, batch, run.start_from.name if run.start_from else None)
+    progress = resume_state(run.output, origin, players, fabric)
+    clock = Clock(fabric, progress.seconds, run.time_limit, by_time=last_step is None)
+    # Often enough to look alive, seldom enough for a GPU not to wait for it.
+    look_every = 1 if fabric.device.type == "cpu" else 10
+    workers = run.workers
+    if workers is None:
+        workers = 1 if fabric.device.type == "cpu" else 0  # a GPU blurs for itself
 
-    with (output / "log.csv").open("a", newline="") as log, stop_on_signal() as stopped:
-        rows = csv.writer(log)
-        if not log.tell():
-            rows.writerow(["seconds", "crops", "loss", "gain_db"])
-        running = 0.0
-        while True:
-            progress = min(1.0, (time.monotonic() - start) / recipe.time_limit)
-            done = progress >= 1.0 or stopped()
-            if done or time.monotonic() >= next_validation:
-                gain = mean_gain(average, held_out)
-                seconds = round(time.monotonic() - start)
-                history = {
-                    "recipe": asdict(recipe),
-                    "blur": asdict(blur),
-                    "steps": step,
-                    "crops": step * recipe.batch,
-                    "seconds": seconds,
-                    "gain_db": round(gain, 4),
-                    "started_from": start_from.name if start_from else None,
-                }
-                save_checkpoint(output / "last.safetensors", average, history)
-                if gain > best:
-                    best = gain
-                    save_checkpoint(best_path, average, history)
-                rows.writerow([seconds, step * recipe.batch, f"{running:.5f}", f"{gain:.4f}"])
-                log.flush()
-                print(
-                    f"{seconds} s  {step * recipe.batch} crops  loss {running:.5f}  "
-                    f"gain {gain:+.3f} dB",
-                    flush=True,
-                )
-                next_validation = time.monotonic() + recipe.validate_every
-            if done:
-                return best_path
+    with ExitStack() as stack:
+        signalled = stack.enter_context(stop_on_signal())
+        journal = None
+        if fabric.is_global_zero:
+            journal = stack.enter_context(Journal(run.output, step=progress.step))
+        coming = batches(
+            data.samples,
+            batch=recipe.training.batch,
+            first=progress.step,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            workers=workers,
+        )
+        stack.enter_context(closing(coming))
+        keeper = Keeper(fabric, run.output, origin, data.held_out, players, progress, journal)
+        if run.start_from is not None and progress.step == 0:
+            # Warming up makes good weights worse for a while; that must not pass for the best.
+            keeper.validate()
+        next_save = progress.seconds + recipe.training.save_every
 
-            for group in optimiser.param_groups:
-                warm = min(1.0, (step + 1) / recipe.warm_up)
-                group["lr"] = recipe.learning_rate * warm * cosine(progress)
-            blurred, sharp = pool.batch(recipe.batch, recipe.crop)
-            blurred = blurred.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                restored = generator(blurred)
-            loss = charbonnier(restored.float(), sharp)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
-            optimiser.step()
-            step += 1
-            follow(average, generator, min(recipe.ema, step / (step + 10)))
-            if not math.isfinite(loss.item()):
-                raise DeblurError(
-                    "training",
-                    expected="a finite loss",
-                    found=f"{loss.item()} after {step} steps",
-                    remedy=f"start again at a lower --learning-rate; what was good is in {output}",
-                )
-            running += (loss.item() - running) * max(0.01, 1 / step)
+        for step in itertools.count(begun := progress.step):
+            if step % look_every == 0 or step == begun:
+                progress.seconds, asked = clock.look(signalled())
+            done = step / last_step if last_step else clock.share(progress.seconds)
+            if asked or done >= 1 or clock.is_up(progress.seconds):
+                break
+
+            rate = recipe.optimiser.learning_rate * schedule_factor(recipe.schedule, step, done)
+            players.set_rate(rate)
+            pairs = next(coming).to(fabric.device, non_blocking=True)
+            first = step * batch + fabric.global_rank * recipe.training.batch
+            mix = draw_mix(recipe, first).to(fabric.device)
+            torch.manual_seed(seeded(recipe.training.seed, "step", step, fabric.global_rank))
+            losses = train_step(fabric, recipe, players, pairs, mix)
+            follow(players.average, players.generator, min(recipe.training.ema, step / (step + 10)))
+            progress.step = step + 1
+
+            if progress.step % look_every == 0:
+                values = keeper.check_losses(losses)
+                if journal is not None:
+                    journal.note(progress, batch, values, learning_rate=rate, done=done)
+            due = progress.step % validate_every == 0
+            if due:
+                keeper.validate()
+            if due or progress.seconds >= next_save:
+                next_save = progress.seconds + recipe.training.save_every
+                keeper.save()
+
+        keeper.save()
+        # Who sends a signal may not wait for a validation.
+        if not asked and progress.validated != progress.step:
+            keeper.validate()
+            keeper.save()
+    return done >= 1
 
 
-def make_folder(folder: Path) -> None:
+@dataclass(frozen=True)
+class Data:
+    """Samples to train on, pairs to validate on, and the names of all files behind them."""
+
+    samples: Samples
+    held_out: list[EvaluationPair]
+    names: list[str]
+
+
+def open_data(fabric: Fabric, recipe: Recipe, run: Run) -> Data:
+    """Find and check all pictures; each process looks at its share of them."""
+    sources, held_out, error = [], [], None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        make_folder(run.output)
+        for name in run.data:
+            source = find_source(name, "train")
+            check_source(share(source, fabric), recipe.data.smallest(source))
+            training, validation = hold_out(source)
+            sources.append(training)
+            held_out.append(validation)
+    except DeblurError as found:
+        error = found
+    share_errors(fabric, error)
+    samples = Samples(
+        sources,
+        recipe.data,
+        recipe.blur,
+        seed=recipe.training.seed,
+        batch=recipe.training.batch * fabric.world_size,
+        device=fabric.device,
+    )
+    limit = max(1, recipe.training.validation_pairs // len(held_out))
+    pairs = [pair for source in held_out for pair in validation_pairs(source, recipe, limit)]
+    return Data(samples, pairs, [name for source in sources for name in picture_names(source)])
+
+
+def validation_pairs(source: Source, recipe: Recipe, limit: int) -> Iterator[EvaluationPair]:
+    """At most ``limit`` centres of held-out pairs; photographs come at all lengths of blur."""
+    if isinstance(source, PairSource):
+        return evaluation_pairs(source, side=VALIDATION_SIDE, scale=recipe.data.scale, limit=limit)
+    limit = max(1, limit // len(EVAL_V1.lengths))
+    return evaluation_pairs(source, side=VALIDATION_SIDE, limit=limit, all_lengths=True)
+
+
+def share(source: Source, fabric: Fabric) -> Source:
+    """Every world-size-th picture of a source, this process's own."""
+    mine = slice(fabric.global_rank, None, fabric.world_size)
+    if isinstance(source, PairSource):
+        return replace(source, pairs=source.pairs[mine], held_out=source.held_out[mine])
+    return replace(source, photos=source.photos[mine], held_out=source.held_out[mine])
+
+
+def picture_names(source: Source) -> list[str]:
+    files = source.pairs if isinstance(source, PairSource) else source.photos
+    return [file.name for file in files]
+
+
+def take_weights(players: Players, path: Path) -> None:
+    """Start from a checkpoint's generator, which must be the recipe's network."""
+    found = load_checkpoint(path).generator
+    if describe_generator(found) != describe_generator(players.generator):
         raise DeblurError(
-            folder,
-            expected="a folder, or a place to make one",
-            found=(error.strerror or str(error)).lower(),
-            remedy="choose another with --output",
-        ) from None
+            path,
+            expected=f"the recipe's generator, {describe_generator(players.generator)}",
+            found=str(describe_generator(found)),
+            remedy="change the recipe with --set generator.name=… and its settings, "
+            "or leave --start-from out",
+        )
+    for network in (players.generator, players.average):
+        network.load_state_dict(found.state_dict())
 
 
-def charbonnier(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tensor:
-    """A smooth L1: ``mean(sqrt(d^2 + epsilon^2))``."""
-    return ((restored - sharp).square() + epsilon**2).sqrt().mean()
+def schedule_factor(schedule: ScheduleSettings, step: int, done: float) -> float:
+    """What the learning rate is multiplied with at ``step``, ``done`` of the run over."""
+    warm = min(1.0, (step + 1) / schedule.warm_up) if schedule.warm_up else 1.0
+    late = max(0.0, done - schedule.hold) / max(1e-9, 1 - schedule.hold)
+    if schedule.decay == "linear":
+        return warm * (1 - late)
+    if schedule.decay == "cosine":
+        return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * late)) / 2)
+    return warm
 
 
-def cosine(progress: float, floor: float = 0.01) -> float:
-    """From 1 at the start to ``floor`` at the end."""
-    return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
-
-
-@torch.no_grad()
-def follow(average: Generator, generator: Generator, decay: float) -> None:
-    """Move the exponential moving average a step towards the generator."""
-    for slow, fast in zip(average.parameters(), generator.parameters(), strict=True):
-        slow.lerp_(fast, 1 - decay)
-    for old, new in zip(average.buffers(), generator.buffers(), strict=True):
-        old.copy_(new)
-
-
-def validation_pairs(photos: list[Tensor], side: int = 512) -> list[tuple[Tensor, Tensor]]:
-    """Blurred and sharp centres, ``side`` pixels wide; each photo at all lengths."""
-    pairs = []
-    for index, photo in enumerate(photo for photo in photos for _ in EVAL_V1.lengths):
-        photo = centre(photo, side + 2 * KERNEL_SIZE)
-        pairs.append((centre(EVAL_V1.blur(photo, index), side), centre(photo, side)))
-    return pairs
-
-
-def centre(picture: Tensor, side: int) -> Tensor:
-    """The middle of ``[3, H, W]``, ``side`` pixels or less a side."""
-    height, width = picture.shape[-2:]
-    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-    return picture[:, top : top + side, left : left + side]
-
-
-def mean_gain(generator: Generator, pairs: list[tuple[Tensor, Tensor]]) -> float:
-    """Mean PSNR gain in dB over the blurred input."""
-    gains = [
-        psnr(restore(generator, blurred), sharp) - psnr(blurred, sharp) for blurred, sharp in pairs
+def draw_mix(recipe: Recipe, first: int) -> Tensor:
+    """``[critic steps, batch, 1, 1, 1]`` in [0, 1), a row of draws for each sample's number,
+    so that it does not matter which process has the sample.
+    """
+    draws = [
+        torch.rand(
+            recipe.loss.critic_steps,
+            generator=torch.Generator().manual_seed(seeded(recipe.training.seed, "mix", index)),
+        )
+        for index in range(first, first + recipe.training.batch)
     ]
-    return sum(gains) / len(gains)
+    return torch.stack(draws, 1)[..., None, None, None]
+
+
+class Clock:
+    """Training time, over all starts, in seconds; the first process's counts.
+
+    The limit is that of one start, unless the run has no other length: then it
+    is the run's.
+    """
+
+    def __init__(self, fabric: Fabric, before: float, limit: float | None, by_time: bool) -> None:
+        self.fabric, self.before, self.limit, self.by_time = fabric, before, limit, by_time
+        self.start = time.monotonic()
+
+    def look(self, signalled: bool) -> tuple[float, bool]:
+        """The time, and whether any process was asked to stop."""
+        since = time.monotonic() - self.start
+        mine = [since if self.fabric.is_global_zero else 0.0, float(signalled)]
+        since, asked = total(self.fabric, mine)
+        return self.before + since, bool(asked)
+
+    def is_up(self, seconds: float) -> bool:
+        if self.limit is None or self.by_time:
+            return False
+        return seconds - self.before >= self.limit
+
+    def share(self, seconds: float) -> float:
+        return seconds / self.limit if self.limit else 1.0
 
 
 @contextmanager

@@ -5,7 +5,7 @@ in ``.pth`` files. Which network they belong to is read off their keys and shape
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.train.networks import ResNetSettings, Skip
+from deblurgan.train.networks import Norm, ResNetSettings, Skip, UNetSettings
 
 EXPECTED = "a state dict of the original release's generator"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -30,8 +30,9 @@ class ReleaseOptions:
     ones, where the file has them.
 
     ``trained_with_dropout``: false for ``--no_dropout``. It counts for blocks of
-    one convolution alone, which lose their ReLU with the dropout; two
-    convolutions show their dropout in the keys. Dropout is off at inference.
+    one convolution, which lose their ReLU with the dropout, and is noted of a
+    U-Net; two convolutions show their dropout in the keys. Dropout is off at
+    inference.
     """
 
     skip: Skip = "clamp"
@@ -41,20 +42,53 @@ class ReleaseOptions:
 
 @dataclass(frozen=True)
 class Release:
-    """A recognised file: weights under the keys of a ``ResNetGenerator`` with
-    these settings, and one sentence about what was recognised.
+    """A recognised file: weights under the keys of a generator with these
+    settings, and one sentence about what was recognised.
     """
 
-    settings: ResNetSettings
+    settings: ResNetSettings | UNetSettings
     weights: dict[str, Tensor]
     recognised: str
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What ``describe_generator`` says of the generator."""
+        name = "unet" if isinstance(self.settings, UNetSettings) else "resnet"
+        return {"name": name, "settings": asdict(self.settings)}
+
+
+@dataclass(frozen=True)
+class ReleaseNorm:
+    """What the keys tell of the norms, and what is to be made of their statistics."""
+
+    is_batch_norm: bool
+    affine: bool
+    tracked: bool
+    use_tracked: bool
+
+    @property
+    def norm(self) -> Norm:
+        # One picture's own statistics make a batch norm an instance norm.
+        return "batch" if self.is_batch_norm and self.use_tracked else "instance"
+
+    def wanted(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights that the network takes."""
+        return with_counters(weights) if self.use_tracked else without_statistics(weights)
+
+    def __str__(self) -> str:
+        text = "batch norm" if self.is_batch_norm else "instance norm"
+        text += " with weights" if self.affine else " without weights"
+        if self.tracked:
+            text += ", tracked statistics"
+            text += "" if self.use_tracked else " left aside for each picture's own"
+        return text
 
 
 def read_release(path: Path, options: ReleaseOptions) -> Release:
     """Read and recognise a ``.pth`` file, without running code out of it.
 
     Raises ``DeblurError`` for a damaged file, a pickled module, or weights of
-    anything but the release's ResNet generator. Whether each weight is there
+    anything but the release's generators. Whether each weight is there
     and has its shape is left to whoever builds the network.
     """
     return recognise(path, read_state_dict(path), options)
@@ -77,12 +111,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def recognise(path: Path, weights: dict[str, Tensor], options: ReleaseOptions) -> Release:
-    """Tell the generator's settings by its keys; ``path`` is for errors.
+    """Tell the generator's settings by its keys; ``path`` is for errors."""
+    if is_convolution(weights.get("model.model.0.weight")):
+        return recognise_unet(path, weights, options)
+    return recognise_resnet(path, weights, options)
 
-    A norm has weights or not, and running statistics or not. One with weights
-    behind convolutions without bias is a batch norm: the release gives its
-    convolutions a bias only before an instance norm.
-    """
+
+def recognise_resnet(path: Path, weights: dict[str, Tensor], options: ReleaseOptions) -> Release:
     # Reflecting pads are modules of their own and shift every index behind them.
     pads = 1 if is_convolution(weights.get("model.1.weight")) else 0
     first = weights.get(f"model.{pads}.weight")
@@ -97,9 +132,65 @@ def recognise(path: Path, weights: dict[str, Tensor], options: ReleaseOptions) -
     bias = any(
         f"model.{block}.conv_block.{position}.bias" in weights for block, position in convolutions
     )
+    norm = recognise_norm(path, weights, options, bias=bias)
+    dropout = options.trained_with_dropout
+    if len(positions) == 2:
+        dropout = positions[1] == 4 + 2 * pads
+    settings = ResNetSettings(
+        channels=first.shape[0],
+        blocks=blocks,
+        convolutions=2 if len(positions) == 2 else 1,
+        norm=norm.norm,
+        affine=norm.affine,
+        tracked=norm.use_tracked,
+        bias=bias,
+        dropout=0.5 if dropout else 0.0,
+        padding="reflect" if pads else "zeros",
+        skip=options.skip,
+    )
+    return Release(settings, norm.wanted(weights), describe_resnet(settings, norm))
+
+
+def recognise_unet(path: Path, weights: dict[str, Tensor], options: ReleaseOptions) -> Release:
+    """Each level of a U-Net lies in the one above: ``model.model.1.model.3.model`` is the third."""
+    below = re.compile(r"model\.model\.1\.model\.((?:3\.model\.)*)\d+\.\w+")
+    nested = [match[1].count("3.model.") for match in map(below.fullmatch, weights) if match]
+    if not nested:
+        raise not_a_generator(path, "a U-Net of one level")
+    # The last one always has a bias: no norm is behind it.
+    bias = any(
+        key.removesuffix("weight") + "bias" in weights
+        for key, weight in weights.items()
+        if is_convolution(weight) and key != "model.model.3.weight"
+    )
+    norm = recognise_norm(path, weights, options, bias=bias)
+    settings = UNetSettings(
+        channels=weights["model.model.0.weight"].shape[0],
+        downs=2 + max(nested),
+        norm=norm.norm,
+        affine=norm.affine,
+        tracked=norm.use_tracked,
+        bias=bias,
+        dropout=0.5 if options.trained_with_dropout else 0.0,
+        skip=options.skip,
+    )
+    dropout = "dropout" if settings.dropout else "no dropout"
+    recognised = (
+        f"original release's U-Net: {settings.downs} levels, {settings.channels} channels, "
+        f"{norm}, {dropout} (assumed)"
+    )
+    return Release(settings, norm.wanted(weights), recognised)
+
+
+def recognise_norm(
+    path: Path, weights: dict[str, Tensor], options: ReleaseOptions, *, bias: bool
+) -> ReleaseNorm:
+    """A norm has weights or not, and running statistics or not. One with weights
+    behind convolutions without ``bias`` is a batch norm: the release gives its
+    convolutions a bias only before an instance norm.
+    """
     affine = any(key.endswith(".weight") and w.dim() == 1 for key, w in weights.items())
     tracked = any(key.endswith(STATISTICS) for key in weights)
-    is_batch_norm = affine and not bias
     use_tracked = options.statistics == "tracked"
     if use_tracked and not tracked:
         raise DeblurError(
@@ -108,32 +199,11 @@ def recognise(path: Path, weights: dict[str, Tensor], options: ReleaseOptions) -
             found="none",
             remedy="take each picture's own statistics: ReleaseOptions(statistics='image')",
         )
-
-    dropout = options.trained_with_dropout
-    if len(positions) == 2:
-        dropout = positions[1] == 4 + 2 * pads
-    settings = ResNetSettings(
-        channels=first.shape[0],
-        blocks=blocks,
-        convolutions=2 if len(positions) == 2 else 1,
-        # One picture's own statistics make a batch norm an instance norm.
-        norm="batch" if is_batch_norm and use_tracked else "instance",
-        affine=affine,
-        tracked=use_tracked,
-        bias=bias,
-        dropout=0.5 if dropout else 0.0,
-        padding="reflect" if pads else "zeros",
-        skip=options.skip,
-    )
-    return Release(
-        settings,
-        with_counters(weights) if use_tracked else without_statistics(weights),
-        describe_release(settings, is_batch_norm=is_batch_norm, tracked=tracked),
-    )
+    return ReleaseNorm(affine and not bias, affine, tracked, use_tracked)
 
 
 def is_convolution(weight: Tensor | None) -> bool:
-    return weight is not None and weight.dim() == 4
+    return weight is not None and weight.dim() == 4 and weight.numel() > 0
 
 
 def convolutions_in_blocks(weights: dict[str, Tensor]) -> set[tuple[int, int]]:
@@ -179,13 +249,8 @@ def with_counters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return counters | weights
 
 
-def describe_release(settings: ResNetSettings, *, is_batch_norm: bool, tracked: bool) -> str:
+def describe_resnet(settings: ResNetSettings, norm: ReleaseNorm) -> str:
     two = settings.convolutions == 2
-    norm = "batch norm" if is_batch_norm else "instance norm"
-    norm += " with weights" if settings.affine else " without weights"
-    if tracked:
-        norm += ", tracked statistics"
-        norm += "" if settings.tracked else " left aside for each picture's own"
     dropout = "no dropout"
     if settings.dropout:
         dropout = "dropout " + ("between the convolutions" if two else "after the convolution")
@@ -199,9 +264,9 @@ def describe_release(settings: ResNetSettings, *, is_batch_norm: bool, tracked: 
 
 
 def describe_foreign(weights: dict[str, Tensor]) -> str:
-    """Name the release's other networks, or else the first few keys."""
+    """Name the release's discriminator, or else the first few keys."""
     if any(key.startswith("model.model.") for key in weights):
-        return "its U-Net generator, which this version does not read"
+        return "a U-Net without its first layer, model.model.0.weight [64, 3, 4, 4]"
     first = weights.get("model.0.weight")
     if first is not None and is_convolution(first) and first.shape[-1] == 4:
         return "its discriminator (the generator's file is the one with net_G in its name)"

@@ -17,7 +17,13 @@ from deblurgan.runtime import DeblurError
 from deblurgan.runtime.backends import Frames
 from deblurgan.runtime.contract import open_model
 from deblurgan.train.checkpoint import Checkpoint, weights_sha256
-from deblurgan.train.networks import Generator, ResNetGenerator, describe_generator
+from deblurgan.train.networks import (
+    Generator,
+    ResNetGenerator,
+    UNetGenerator,
+    UNetSettings,
+    describe_generator,
+)
 
 Exported = tuple[Checkpoint, ExportReport]
 RunFile = Callable[[Path, Frames], Frames]
@@ -183,6 +189,27 @@ def test_bad_targets_and_sizes_are_said_before_any_work(edge: Checkpoint, tmp_pa
         export_onnx(edge, tmp_path / "model.engine")
     with pytest.raises(DeblurError, match="16x16"):
         export_onnx(edge, tmp_path / "model.onnx", size=(640, 8))
+
+
+def test_a_u_net_takes_any_size_from_its_own_smallest(
+    tmp_path: Path, run_file: RunFile, make_frames: MakeFrames
+) -> None:
+    torch.manual_seed(3)
+    generator = UNetGenerator(UNetSettings(channels=2)).eval()
+    for weight in generator.parameters():
+        torch.nn.init.normal_(weight, 0, 0.2)
+    checkpoint = Checkpoint(generator, {})
+    with pytest.raises(DeblurError, match="129x129, found 640x128"):
+        export_onnx(checkpoint, tmp_path / "model.onnx", size=(640, 128))
+    report = export_onnx(checkpoint, tmp_path / "model.onnx")
+    assert (report.card.stride, report.card.minimum_size) == (256, 129)
+    with pytest.raises(DeblurError, match="129x129"):
+        open_model(report.path).check_frame(640, 128)
+    for height, width in ((129, 129), (150, 300), (256, 256)):
+        frames = make_frames(height, width)
+        made, expected = run_file(report.path, frames), from_pytorch(generator, frames)
+        assert np.abs(made.astype(int) - expected).max() <= 1
+        assert np.abs(made.astype(int) - frames).mean() > 1
 
 
 @pytest.mark.slow

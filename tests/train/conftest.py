@@ -1,4 +1,4 @@
-"""Made photographs, and a generator small enough to be trained in a test."""
+"""Made photographs and pairs, and networks small enough to be trained in a test."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deblurgan.train.networks import EdgeGenerator, EdgeSettings
+from deblurgan.train.vgg import CONVOLUTIONS
 
 
 def write_photos(folder: Path, photo: NDArray[np.uint8], count: int) -> Path:
@@ -38,3 +39,30 @@ def picture(photo: NDArray[np.uint8]) -> Tensor:
 def tiny_edge() -> EdgeGenerator:
     torch.manual_seed(1)
     return EdgeGenerator(EdgeSettings(channels=8, blocks=2, deep_blocks=1))
+
+
+@pytest.fixture(scope="session")
+def pairs(photo: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pairs of 64x64 pixels, blurred sideways, as ``blur/`` and ``sharp/``."""
+    folder = tmp_path_factory.mktemp("data") / "pairs"
+    for name in ("blur", "sharp"):
+        (folder / name).mkdir(parents=True)
+    for index in range(10):
+        sharp = np.roll(photo, 13 * index, 1)[20:84, :64, ::-1]
+        cv2.imwrite(str(folder / "sharp" / f"{index}.png"), sharp)
+        cv2.imwrite(str(folder / "blur" / f"{index}.png"), cv2.blur(sharp, (5, 1)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state dict with torchvision's keys up to conv3_3, random in He's scale."""
+    random = torch.Generator().manual_seed(3)
+    weights = {}
+    for index, (inputs, outputs) in CONVOLUTIONS.items():
+        shape, scale = (outputs, inputs, 3, 3), (2 / (9 * inputs)) ** 0.5
+        weights[f"features.{index}.weight"] = scale * torch.randn(shape, generator=random)
+        weights[f"features.{index}.bias"] = torch.zeros(outputs)
+    path = tmp_path_factory.mktemp("weights") / "vgg.pth"
+    torch.save(weights, path)
+    return path

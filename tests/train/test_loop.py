@@ -1,337 +1,385 @@
-"""The loop trains, validates, keeps the best, and stops when it is told to."""
+"""The loop trains, validates, keeps the best, resumes, and stops when it is told to."""
 
 from __future__ import annotations
 
-import copy
 import csv
-import itertools
-import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.train import loop
-from deblurgan.train.blur import BlurRecipe
+from deblurgan.train import keeper, loop
 from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
-from deblurgan.train.data import PairPool, list_pictures, read_picture
-from deblurgan.train.evaluation import EVAL_V1, psnr, restore
-from deblurgan.train.loop import (
-    PixelRecipe,
-    charbonnier,
-    cosine,
-    follow,
-    mean_gain,
-    stop_on_signal,
-    train_pixels,
-    validation_pairs,
-)
-from deblurgan.train.networks import (
-    EdgeGenerator,
-    EdgeSettings,
-    Generator,
-    ResNetGenerator,
-    ResNetSettings,
-)
+from deblurgan.train.loop import Run, schedule_factor, stop_on_signal, train
+from deblurgan.train.networks import EdgeGenerator
+from deblurgan.train.recipe import Recipe, ScheduleSettings, load_recipe
+from deblurgan.train.state import NAME
 
-QUICK = {"time_limit": 0.4, "validate_every": 60.0, "batch": 1, "crop": 32, "warm_up": 5}
+ROOT = Path(__file__).resolve().parents[2]
 
-Train = Callable[..., Path]
+EDGE = (
+    "generator.channels=8", "generator.blocks=2", "generator.deep_blocks=1", "schedule.steps=6",
+    "training.batch=2", "training.validate_every=3", "training.save_every=0", "data.crop=32",
+)  # fmt: skip
+PAPER = (
+    "generator.channels=4", "generator.blocks=1", "generator.dropout=0", "discriminator.channels=4",
+    "discriminator.layers=1", "loss.critic_steps=2", "schedule.epochs=0", "schedule.steps=4",
+    "training.validate_every=4", "training.save_every=0", "data.crop=32", "data.scale=1",
+)  # fmt: skip
 
 
-class Clock:
-    """Ten milliseconds pass whenever the time is asked for: twice a step."""
+def tiny(name: str = "edge", *changes: str) -> Recipe:
+    return load_recipe(name, [*(EDGE if name == "edge" else PAPER), *changes])
 
-    def __init__(self) -> None:
-        self.now = 0.0
 
-    def monotonic(self) -> float:
-        self.now += 0.01
-        return self.now
+def rows(folder: Path, column: str) -> list[tuple[int, float]]:
+    """Step and value of the rows of log.csv that have the column."""
+    with (folder / "log.csv").open(newline="") as log:
+        return [(int(r["step"]), float(r[column])) for r in csv.DictReader(log) if r[column]]
+
+
+def weights(folder: Path) -> str:
+    return weights_sha256(load_checkpoint(folder / "last.safetensors").generator)
 
 
 @pytest.fixture
-def train(
-    photos: Path, tmp_path: Path, tiny_edge: EdgeGenerator, monkeypatch: pytest.MonkeyPatch
-) -> Train:
-    """Trains the tiny generator on made photos for a moment, by :class:`Clock`."""
-    monkeypatch.setattr(loop, "time", Clock())
-    monkeypatch.setattr(loop, "build_generator", lambda name, settings: tiny_edge)
-
-    def run(start_from: Path | None = None, **changes: Any) -> Path:
-        return train_pixels(
-            photos,
-            tmp_path / "run",
-            PixelRecipe(**{**QUICK, **changes}),
-            BlurRecipe(length=(1.0, 8.0)),
-            device=torch.device("cpu"),
-            start_from=start_from,
-        )
+def train_tiny(pairs: Path, tmp_path: Path) -> Callable[..., Path]:
+    def run(recipe: Recipe | None = None, folder: str = "run", **changes: Any) -> Path:
+        output = tmp_path / folder
+        train(recipe or tiny(), Run(**{"data": [str(pairs)], "output": output, **changes}))
+        return output
 
     return run
 
 
-def read_log(folder: Path) -> list[list[float]]:
-    """Seconds, crops, loss and gain, a row for each validation."""
-    with (folder / "log.csv").open(newline="") as log:
-        return [[float(cell) for cell in row] for row in csv.reader(log) if row[0].isdigit()]
-
-
-def test_a_run_writes_both_checkpoints_and_a_log(train: Train, tiny_edge: EdgeGenerator) -> None:
-    before = weights_sha256(tiny_edge)
-    best = train(time_limit=2.0, validate_every=0.7)
-    assert best.name == "best.safetensors"
-    assert {p.name for p in best.parent.iterdir()} == {
-        "best.safetensors",
-        "last.safetensors",
-        "log.csv",
-    }
-    rows = read_log(best.parent)
-    assert [row[0] for row in rows] == [1, 1, 2]
-    assert all(a[1] < b[1] for a, b in itertools.pairwise(rows))
-
-    last = load_checkpoint(best.with_name("last.safetensors"))
-    assert last.generator.settings == EdgeSettings(channels=8, blocks=2, deep_blocks=1)
-    assert weights_sha256(last.generator) != before
-    assert last.training["recipe"]["seed"] == 1
-    assert last.training["blur"]["length"] == [1.0, 8.0]
-    assert last.training["crops"] == last.training["steps"] == rows[-1][1]
-    assert last.training["gain_db"] == rows[-1][3]
-    assert last.training["started_from"] is None
-    assert load_checkpoint(best).training["gain_db"] == max(row[3] for row in rows)
-
-
-def test_best_stays_the_best_while_last_goes_on(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+def test_a_run_leaves_weights_state_table_board_and_sheets(
+    train_tiny: Callable[..., Path],
 ) -> None:
-    def gains() -> Iterator[float]:
-        yield from (1.0, 3.0)
-        while True:
-            yield 2.0
-
-    told = gains()
-    monkeypatch.setattr(loop, "mean_gain", lambda generator, pairs: next(told))
-    best = train(validate_every=0.0)
-    assert len(read_log(best.parent)) > 2
-    assert load_checkpoint(best).training["gain_db"] == 3.0
-    assert load_checkpoint(best.with_name("last.safetensors")).training["gain_db"] == 2.0
-
-
-def test_training_starts_from_given_weights(train: Train, photos: Path, tmp_path: Path) -> None:
-    torch.manual_seed(5)
-    given = EdgeGenerator(EdgeSettings(channels=6, blocks=0, deep_blocks=1)).eval()
-    nn.init.normal_(given.tail[0].weight, 0, 0.01)
-    start = tmp_path / "earlier.safetensors"
-    save_checkpoint(start, given, {})
-    best = train(start_from=start, validate_every=0.0)
-
-    held_out = [read_picture(path) for path in list_pictures(photos)[::9]]
-    expected = mean_gain(given, validation_pairs(held_out))
-    assert expected < -0.01  # not the identity, which gains nothing
-    assert read_log(best.parent)[0][1] == 0
-    assert read_log(best.parent)[0][3] == pytest.approx(expected, abs=2e-3)
-    last = load_checkpoint(best.with_name("last.safetensors"))
-    assert last.generator.settings == given.settings
-    assert last.training["started_from"] == "earlier.safetensors"
-
-
-def test_one_photo_in_nine_is_never_trained_on(
-    train: Train, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained: list[Tensor] = []
-    validated: list[Tensor] = []
-
-    def pool(photos: list[Tensor], *others: Any, **settings: Any) -> PairPool:
-        trained.extend(photos)
-        return PairPool(photos, *others, **settings)
-
-    def pairs(photos: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        validated.extend(photos)
-        return validation_pairs(photos)
-
-    monkeypatch.setattr(loop, "PairPool", pool)
-    monkeypatch.setattr(loop, "validation_pairs", pairs)
-    train()
-    pictures = [read_picture(path) for path in list_pictures(photos)]
-    assert (len(trained), len(validated)) == (8, 2)
-    for index, picture in enumerate(pictures):
-        used = validated if index % 9 == 0 else trained
-        assert any(torch.equal(picture, other) for other in used)
-
-
-def test_the_learning_rate_warms_up_and_then_falls(
-    train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rates: list[float] = []
-
-    class Recording(torch.optim.AdamW):
-        def step(self, closure: Any = None) -> Any:
-            rates.append(self.param_groups[0]["lr"])
-            return super().step(closure)
-
-    monkeypatch.setattr(torch.optim, "AdamW", Recording)
-    train(time_limit=1.0, learning_rate=0.01, warm_up=10)
-    expected = [
-        0.01 * min(1, (step + 1) / 10) * cosine(0.01 * (2 * step + 1)) for step in range(len(rates))
-    ]
-    assert len(rates) == 50
-    assert rates == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_stops_in_time(number: int, photos: Path, tmp_path: Path) -> None:
-    words = ["run", photos, "-o", tmp_path / "run", "--time-limit", "10m"]
-    words += ["--batch", "1", "--crop", "32", "--device", "cpu"]
-    training = subprocess.Popen(
-        [sys.executable, "-c", "from deblurgan.train.app import main; main()", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    folder = train_tiny()
+    assert {path.name for path in folder.iterdir()} == {
+        "best.safetensors", "last.safetensors", NAME, "log.csv", "tensorboard", "sheets",
+    }  # fmt: skip
+    assert [step for step, _ in rows(folder, "generator")] == [1, 2, 3, 4, 5, 6]
+    assert [step for step, _ in rows(folder, "gain_db")] == [3, 6]
+    assert rows(folder, "samples")[-1] == (6, 12)
+    sheets = sorted(path.name for path in (folder / "sheets").iterdir())
+    assert sheets == ["00000003.png", "00000006.png"]
+    assert cv2.imread(str(folder / "sheets" / sheets[0])) is not None
+    assert any((folder / "tensorboard").iterdir())
+    last = load_checkpoint(folder / "last.safetensors")
+    assert (last.training["steps"], last.training["samples"]) == (6, 12)
+    assert last.training["recipe"]["training"]["batch"] == 2
+    best = load_checkpoint(folder / "best.safetensors")
+    assert best.training["gain_db"] == pytest.approx(
+        max(gain for _, gain in rows(folder, "gain_db")), abs=1e-3
     )
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others(
+    train_tiny: Callable[..., Path],
+) -> None:
+    first, again = train_tiny(folder="first"), train_tiny(folder="again")
+    other = train_tiny(tiny("edge", "training.seed=2"), "other")
+    assert weights(first) == weights(again) != weights(other)
+
+
+def test_workers_change_nothing(train_tiny: Callable[..., Path], photos: Path) -> None:
+    changes = {"data": [str(photos)]}
+    inline = train_tiny(folder="inline", **changes)
+    assert weights(inline) == weights(train_tiny(folder="workers", workers=2, **changes))
+
+
+@pytest.mark.parametrize("name", ["edge", "paper"])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    name: str, train_tiny: Callable[..., Path], vgg: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, optimisers, average, critic, order and dropout, bit for bit."""
+    # Dropout too: its random numbers must be those of the step.
+    recipe = tiny(name, *(["generator.dropout=0.5"] if name == "paper" else []))
+    whole = train_tiny(recipe, "whole", vgg=vgg)
+    steps = recipe.schedule.steps
+    made, step = [], loop.train_step
+
+    def interrupted(*arguments: Any) -> dict[str, Tensor]:
+        if len(made) == steps // 2:
+            made.append(0)
+            raise KeyboardInterrupt  # as sudden as a kill: nothing is saved on the way out
+        made.append(0)
+        return step(*arguments)
+
+    monkeypatch.setattr(loop, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(recipe, "halves", vgg=vgg)
+    halves = train_tiny(recipe, "halves", vgg=vgg)
+    assert len(made) == steps + 1
+    assert weights(halves) == weights(whole)
+    one, other = (torch.load(f / NAME, weights_only=True) for f in (whole, halves))
+    for part in ("generator", "average", "optimiser", *(["critic"] if name == "paper" else [])):
+        assert_same(one[part], other[part])
+    assert rows(halves, "generator") == rows(whole, "generator")
+
+
+def assert_same(one: Any, other: Any) -> None:
+    if isinstance(one, Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list):
+        for a, b in zip(one, other, strict=True):
+            assert_same(a, b)
+    else:
+        assert one == other
+
+
+def command(data: Path, output: Path, recipe: str, changes: tuple[str, ...]) -> list[str]:
+    sets = [word for change in changes for word in ("--set", change)]
+    return [str(ROOT / "train"), "run", str(data), "-o", str(output), "--recipe", recipe, *sets]
+
+
+def test_kill_9_and_the_same_command_again(
+    pairs: Path, tmp_path: Path, train_tiny: Callable[..., Path]
+) -> None:
+    changes = ("schedule.steps=40", "training.validate_every=7")
+    whole = train_tiny(tiny("edge", *changes), "whole")
+    folder = tmp_path / "killed"
+    words = [sys.executable, *command(pairs, folder, "edge", (*EDGE, *changes))]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE)
+    while not (folder / NAME).exists() or len(rows(folder, "generator")) < 9:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert torch.load(folder / NAME, weights_only=True)["progress"]["step"] < 40
+    subprocess.run(words, check=True, capture_output=True)
+    assert weights(folder) == weights(whole)
+    assert rows(folder, "generator") == rows(whole, "generator")
+    assert not list(folder.glob("*.part"))
+
+
+def test_sigterm_saves_and_says_how_to_go_on(pairs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    changes = (*EDGE, "schedule.steps=100000", "training.save_every=1e9")
+    words = command(pairs, folder, "edge", (*changes, "training.validate_every=1000000"))
+    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
+    while not (folder / "log.csv").exists() or len(rows(folder, "generator")) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "the same command goes on with it" in said
+    step = torch.load(folder / NAME, weights_only=True)["progress"]["step"]
+    assert step == rows(folder, "generator")[-1][0] >= 2
+    assert load_checkpoint(folder / "last.safetensors").training["steps"] == step
+
+
+def test_two_processes_compute_what_one_does_with_twice_the_batch(
+    pairs: Path, tmp_path: Path, vgg: Path, train_tiny: Callable[..., Path]
+) -> None:
+    """Losses of generator and critic and the penalty, within rounding."""
+    # Adam divides a gradient by its own size: where it is nothing but rounding, as before
+    # every instance norm, the step would be too. A large epsilon lets such ones be.
+    changes = ("optimiser.epsilon=1e-2", "optimiser.learning_rate=2e-3")
+    one = train_tiny(tiny("paper", "training.batch=2", *changes), "one", vgg=vgg)
+    two = tmp_path / "two"
+    words = [
+        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *command(pairs, two, "paper", (*PAPER, "training.batch=1", *changes)),
+        *("--vgg", str(vgg), "--device", "cpu"),
+    ]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for loss in ("generator", "content", "adversarial", "critic", "penalty"):
+        ours, theirs = rows(one, loss), rows(two, loss)
+        assert len(ours) == 4
+        for (step, a), (_, b) in zip(ours, theirs, strict=True):
+            # From the third step on a ReLU may fall to the other side of 0.
+            assert a == pytest.approx(b, rel=1e-4 if step < 3 else 2e-2, abs=1e-6), (loss, step)
+    (_, gain_one), (_, gain_two) = rows(one, "gain_db")[-1], rows(two, "gain_db")[-1]
+    assert gain_one == pytest.approx(gain_two, abs=0.02)
+
+
+def test_a_bad_picture_stops_all_processes(pairs: Path, tmp_path: Path) -> None:
+    """The one that finds it must not leave the others waiting."""
+    data = tmp_path / "data"
+    for name in ("blur", "sharp"):
+        (data / name).mkdir(parents=True)
+        for file in (pairs / name).iterdir():
+            (data / name / file.name).write_bytes(file.read_bytes())
+    (data / "blur" / "1.png").write_bytes(b"not a picture")
+    words = command(data, tmp_path / "run", "edge", EDGE)
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    done = subprocess.run(
+        [sys.executable, *launch, *words, "--device", "cpu"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert done.stderr.count("1.png: expected") == 1
+
+
+def test_another_run_in_the_same_folder_is_refused(
+    train_tiny: Callable[..., Path], photos: Path
+) -> None:
+    train_tiny()
+    with pytest.raises(DeblurError, match=r"data\.flips is .* --start-from"):
+        train_tiny(tiny("edge", "data.flips=none"))
+    with pytest.raises(DeblurError, match=r"data is .* --start-from"):
+        train_tiny(data=[str(photos)])
+
+
+def test_a_finished_run_stays_finished(train_tiny: Callable[..., Path]) -> None:
+    before = weights(train_tiny())
+    folder = train_tiny()
+    assert weights(folder) == before
+    assert len(rows(folder, "generator")) == 6
+
+
+def test_weights_to_start_from_must_be_the_recipes(
+    train_tiny: Callable[..., Path], tmp_path: Path, tiny_edge: EdgeGenerator
+) -> None:
+    path = tmp_path / "wide.safetensors"
+    save_checkpoint(path, EdgeGenerator(), {})
+    with pytest.raises(DeblurError, match=r"wide\.safetensors: expected the recipe's generator"):
+        train_tiny(start_from=path)
+    save_checkpoint(path, tiny_edge, {})
+    folder = train_tiny(start_from=path, folder="second")
+    assert rows(folder, "gain_db")[0] == (0, pytest.approx(0, abs=1e-3))  # begins as the identity
+
+
+@pytest.mark.parametrize("writes", range(2, 17, 3))
+def test_a_full_disk_leaves_the_state_before(
+    writes: int, train_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush, flushed = os.fsync, []
+
+    def full(file: int) -> None:
+        flushed.append(file)
+        if len(flushed) > writes:
+            raise OSError(28, "No space left on device")
+        flush(file)
+
+    whole = train_tiny(folder="whole")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DeblurError, match="no space left on device; free some space"):
+        train_tiny()
+    monkeypatch.undo()
+    assert weights(train_tiny()) == weights(whole)
+    assert rows(train_tiny(), "generator") == rows(whole, "generator")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
+def test_a_disk_that_is_really_full(
+    pairs: Path, tmp_path: Path, train_tiny: Callable[..., Path]
+) -> None:
+    """Whatever write it hits: an error, no hang, and going on once there is room."""
+    whole = train_tiny(tiny("edge", "schedule.steps=30"), "whole")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1600k", "tmpfs", str(disk)])
+    if mounted.returncode:
+        pytest.skip("this machine does not let root mount a small disk")
     try:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "run" / "log.csv").exists():  # written once the loop begins
-            assert training.poll() is None, training.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(1)
-        asked = time.monotonic()
-        training.send_signal(number)
-        out, err = training.communicate(timeout=30)
+        words = command(pairs, disk / "run", "edge", (*EDGE, "schedule.steps=30"))
+        for room in range(0, 1200, 150):
+            (disk / "other").write_bytes(bytes(1024 * (1200 - room)))
+            done = subprocess.run(
+                [sys.executable, *words], capture_output=True, text=True, timeout=120
+            )
+            if done.returncode == 0:
+                break
+            assert done.returncode == 2, done.stderr
+            assert "no space left on device" in done.stderr
+        assert done.returncode == 0
+        assert room > 0
+        assert weights(disk / "run") == weights(whole)
     finally:
-        training.kill()
-    assert time.monotonic() - asked < 20
-    assert (training.returncode, err) == (0, "")
-    assert "gain" in out
-    assert len(read_log(tmp_path / "run")) == 1
-    for name in ("best", "last"):
-        checkpoint = load_checkpoint(tmp_path / "run" / f"{name}.safetensors")
-        assert checkpoint.training["steps"] > 0
+        subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_signals_are_as_before_when_training_has_ended() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with suppress(ValueError), stop_on_signal() as stopped:
+def test_nan_stops_and_names_the_last_good_checkpoint(
+    train_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, done = loop.train_step, []
+
+    def broken(*arguments: Any) -> dict[str, Tensor]:
+        done.append(0)
+        losses = step(*arguments)
+        return losses if len(done) < 5 else {**losses, "generator": torch.tensor(float("nan"))}
+
+    monkeypatch.setattr(loop, "train_step", broken)
+    with pytest.raises(DeblurError, match=r"step 5: .* generator nan; .*best\.safetensors"):
+        train_tiny()
+
+
+def test_collapse_stops_and_names_the_last_good_checkpoint(
+    train_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        keeper, "restore", lambda network, blurred, calls=[]: (calls.append(0), blurred)[1]
+        if len(calls) < 2 else torch.zeros_like(blurred)
+    )  # fmt: skip
+    with pytest.raises(DeblurError, match=r"step 6: .*collapsed; .*best\.safetensors"):
+        train_tiny()
+
+
+def test_a_run_without_an_end_is_refused(train_tiny: Callable[..., Path]) -> None:
+    with pytest.raises(DeblurError, match="--time-limit 2h"):
+        train_tiny(tiny("edge", "schedule.steps=0"))
+
+
+def test_a_time_limit_ends_one_start_of_a_scheduled_run(train_tiny: Callable[..., Path]) -> None:
+    recipe = tiny("edge", "schedule.steps=100000", "training.validate_every=100000")
+    first = len(rows(train_tiny(recipe, time_limit=0.5), "generator"))
+    assert first > 0
+    assert len(rows(train_tiny(recipe, time_limit=0.5), "generator")) > first
+
+
+def test_a_time_limit_is_the_length_of_a_run_without_schedule(
+    train_tiny: Callable[..., Path],
+) -> None:
+    recipe = tiny("edge", "schedule.steps=0")
+    folder = train_tiny(recipe, time_limit=1)
+    rates = [rate for _, rate in rows(folder, "learning_rate")]
+    assert rates[-1] < rates[len(rates) // 2] < max(rates)
+    steps = len(rates)
+    assert len(rows(train_tiny(recipe, time_limit=1), "learning_rate")) == steps
+
+
+@pytest.mark.parametrize(
+    ("settings", "factors"),
+    [
+        (ScheduleSettings(steps=10, hold=0.5, decay="linear"), [1, 1, 1, 0.5, 0.1]),
+        (ScheduleSettings(steps=10, decay="none", warm_up=4), [0.25, 1, 1, 1, 1]),
+        (ScheduleSettings(steps=10, decay="cosine"), [1, 0.5 * 0.99 + 0.01]),
+    ],
+)
+def test_the_learning_rate_follows_the_schedule(
+    settings: ScheduleSettings, factors: list[float]
+) -> None:
+    shares = [0, 0.5] if settings.decay == "cosine" else [0, 0.4, 0.5, 0.75, 0.95]
+    for share, factor in zip(shares, factors, strict=True):
+        assert schedule_factor(settings, round(10 * share), share) == pytest.approx(factor)
+
+
+def test_signals_are_only_noted_and_then_as_before() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signal() as stopped:
         assert not stopped()
-        signal.raise_signal(signal.SIGTERM)
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
         assert stopped()
-        raise ValueError
-    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
-
-
-def test_charbonnier_is_the_smooth_distance_by_hand() -> None:
-    random = torch.Generator().manual_seed(1)
-    restored, sharp = torch.randn(2, 2, 3, 5, 7, generator=random)
-    pairs = zip(restored.flatten().tolist(), sharp.flatten().tolist(), strict=True)
-    terms = [math.sqrt((a - b) ** 2 + 1e-6) for a, b in pairs]
-    assert charbonnier(restored, sharp).item() == pytest.approx(math.fsum(terms) / len(terms))
-    assert charbonnier(sharp, sharp).item() == pytest.approx(1e-3)
-    same = sharp.clone().requires_grad_()
-    charbonnier(same, sharp).backward()
-    assert same.grad is not None
-    assert not same.grad.any()  # smooth at zero, where L1 is not
-
-
-def test_the_cosine_goes_from_one_to_its_floor() -> None:
-    assert cosine(0.0) == 1.0
-    assert cosine(0.5) == pytest.approx(0.505)
-    assert cosine(1.0) == pytest.approx(0.01)
-    assert cosine(1.0, floor=0.2) == pytest.approx(0.2)
-
-
-def test_the_average_follows_by_its_decay() -> None:
-    slow, fast = (EdgeGenerator(EdgeSettings(4, 0, 1)) for _ in range(2))
-    before = [p.detach().clone() for p in slow.parameters()]
-    follow(slow, fast, 0.9)
-    for old, new, target in zip(before, slow.parameters(), fast.parameters(), strict=True):
-        assert torch.allclose(new, 0.9 * old + 0.1 * target, atol=1e-7)
-    follow(slow, fast, 0.0)
-    assert weights_sha256(slow) == weights_sha256(fast)
-
-
-def test_the_average_carries_the_statistics_of_batch_norm() -> None:
-    fast = ResNetGenerator(ResNetSettings(channels=4, blocks=1, norm="batch"))
-    slow = copy.deepcopy(fast).eval()
-    for _ in range(200):
-        fast.train()(torch.rand(2, 3, 16, 16) - 0.2)
-        follow(slow, fast, 0.5)
-    for (name, ours), theirs in zip(slow.named_buffers(), fast.buffers(), strict=True):
-        if "running" in name:
-            assert torch.allclose(ours, theirs, atol=0.02), name
-
-
-def test_validation_pairs_are_centres_blurred_as_a_whole(picture: Tensor) -> None:
-    pairs = validation_pairs([picture], side=64)
-    assert len(pairs) == len(EVAL_V1.lengths)
-    for index, (blurred, sharp) in enumerate(pairs):
-        assert torch.equal(sharp, picture[:, 16:80, 48:112])
-        assert torch.equal(blurred, EVAL_V1.blur(picture, index)[:, 16:80, 48:112])
-    blurred, sharp = validation_pairs([picture], side=512)[0]
-    assert blurred.shape == sharp.shape == picture.shape
-
-
-@pytest.mark.parametrize("count", [1, 3, 2])
-def test_each_photo_is_validated_at_all_lengths(
-    count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[int, float]] = []
-
-    class Recording:
-        lengths = EVAL_V1.lengths
-
-        def blur(self, photo: Tensor, index: int) -> Tensor:
-            seen.append((int(photo[0, 0, 0]), EVAL_V1.length(index)))
-            return photo
-
-    monkeypatch.setattr(loop, "EVAL_V1", Recording())
-    validation_pairs([torch.full((3, 8, 8), i, dtype=torch.uint8) for i in range(count)])
-    assert sorted(seen) == [(photo, n) for photo in range(count) for n in EVAL_V1.lengths]
-
-
-def test_the_mean_gain_is_what_a_generator_adds_in_decibels(
-    picture: Tensor, tiny_edge: EdgeGenerator
-) -> None:
-    pairs = validation_pairs([picture], side=64)
-    assert mean_gain(tiny_edge, pairs) == 0  # the identity
-    nn.init.constant_(tiny_edge.tail[0].bias, 0.2)
-    gains = [psnr(restore(tiny_edge, b), s) - psnr(b, s) for b, s in pairs]
-    assert mean_gain(tiny_edge, pairs) == pytest.approx(sum(gains) / 4)
-    assert mean_gain(tiny_edge, pairs) < 0
-
-
-def test_a_small_generator_learns_two_pairs_by_heart(picture: Tensor) -> None:
-    torch.manual_seed(1)
-    generator: Generator = EdgeGenerator(EdgeSettings(channels=16, blocks=2, deep_blocks=1))
-    whole = EVAL_V1.blur(picture, 1)
-    places = [(slice(None), slice(y, y + 32), slice(x, x + 32)) for y, x in ((16, 24), (40, 84))]
-    pairs = [(whole[place], picture[place]) for place in places]
-    assert max(psnr(*pair) for pair in pairs) < 20
-    blurred, sharp = (torch.stack(side).float() / 127.5 - 1 for side in zip(*pairs, strict=True))
-    optimiser = torch.optim.AdamW(generator.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(200):
-        loss = charbonnier(generator(blurred), sharp)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.1 * losses[0]
-    assert min(psnr(restore(generator, b), s) for b, s in pairs) > 30
-
-
-def test_a_second_run_does_not_overwrite_the_first(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "best.safetensors").write_bytes(b"precious")
-    with pytest.raises(DeblurError, match="--start-from"):
-        train_pixels(photos, tmp_path, PixelRecipe(), BlurRecipe(), device=torch.device("cpu"))
-    assert (tmp_path / "best.safetensors").read_bytes() == b"precious"
+    assert signal.getsignal(signal.SIGTERM) is before

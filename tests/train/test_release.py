@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.checkpoint import load_checkpoint, weights_sha256
-from deblurgan.train.networks import ResNetGenerator, ResNetSettings, count_parameters
+from deblurgan.train.networks import (
+    ResNetGenerator,
+    ResNetSettings,
+    UNetGenerator,
+    UNetSettings,
+    count_parameters,
+)
 from deblurgan.train.release import ReleaseOptions
 
 
@@ -102,28 +108,34 @@ class ReleaseNetwork(nn.Module):
             nn.Conv2d(n, 3, 7),
             nn.Tanh(),
         )
-        # Statistics and norm weights far from their beginnings, so that each one counts.
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
-                if module.affine:
-                    nn.init.normal_(module.weight, 1, 0.2)
-                    nn.init.normal_(module.bias, 0, 0.2)
-                if module.running_mean is not None and module.running_var is not None:
-                    nn.init.normal_(module.running_mean, 0, 0.2)
-                    nn.init.uniform_(module.running_var, 0.5, 1.5)
+        stir(self)
 
     def forward(self, x: Tensor) -> Tensor:
         restored: Tensor = self.model(x)
         return torch.clamp(x + restored, -1, 1)
 
-    def as_the_release_runs_it(self, x: Tensor) -> Tensor:
-        """In training mode, each picture with its own statistics; but no dropout."""
-        self.train()
-        for module in self.modules():
-            if isinstance(module, nn.Dropout):
-                module.eval()
-        with torch.no_grad():
-            return self.forward(x)
+
+def stir(network: nn.Module) -> None:
+    """Statistics and norm weights far from their beginnings, so that each one counts."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
+            if module.affine:
+                nn.init.normal_(module.weight, 1, 0.2)
+                nn.init.normal_(module.bias, 0, 0.2)
+            if module.running_mean is not None and module.running_var is not None:
+                nn.init.normal_(module.running_mean, 0, 0.2)
+                nn.init.uniform_(module.running_var, 0.5, 1.5)
+
+
+def as_the_release_runs_it(network: nn.Module, x: Tensor) -> Tensor:
+    """In training mode, each picture with its own statistics; but no dropout."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    with torch.no_grad():
+        restored: Tensor = network(x)
+    return restored
 
 
 def release_network(variant: ReleaseVariant) -> ReleaseNetwork:
@@ -181,7 +193,7 @@ def test_every_variant_of_the_release_is_recognised_and_gives_the_same_picture(
     assert settings.dropout == variant.dropout
     assert (settings.norm, settings.affine) == ("instance", variant.affine)
     assert checkpoint.generator.restore(picture()).detach().numpy() == pytest.approx(
-        network.as_the_release_runs_it(picture()).numpy(), abs=1e-5
+        as_the_release_runs_it(network, picture()).numpy(), abs=1e-5
     )
 
     if variant.tracked:
@@ -293,6 +305,162 @@ def test_blocks_of_zero_padding_between_reflecting_ends_are_refused(
     assert "conv_block.0, conv_block.4" in error_of(saved(weights)).found
 
 
+class ReleaseUNetBlock(nn.Module):
+    """A level of the release's U-Net, put together around the one below."""
+
+    def __init__(
+        self,
+        outer: int,
+        inner: int,
+        below: nn.Module | None,
+        variant: ReleaseVariant,
+        *,
+        outermost: bool = False,
+        dropout: bool = False,
+    ) -> None:
+        super().__init__()
+        self.outermost = outermost
+        bias = variant.norm == "instance"
+
+        def norm(channels: int) -> nn.Module:
+            if variant.norm == "batch":
+                return nn.BatchNorm2d(channels)
+            return nn.InstanceNorm2d(
+                channels, affine=variant.affine, track_running_stats=variant.tracked
+            )
+
+        down = nn.Conv2d(outer, inner, 4, 2, 1, bias=bias)
+        if outermost:
+            assert below is not None
+            up = nn.ConvTranspose2d(2 * inner, outer, 4, 2, 1)
+            layers: list[nn.Module] = [down, below, nn.ReLU(True), up, nn.Tanh()]
+        elif below is None:
+            up = nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=bias)
+            layers = [nn.LeakyReLU(0.2, True), down, nn.ReLU(True), up, norm(outer)]
+        else:
+            up = nn.ConvTranspose2d(2 * inner, outer, 4, 2, 1, bias=bias)
+            layers = [nn.LeakyReLU(0.2, True), down, norm(inner)]
+            layers += [below, nn.ReLU(True), up, norm(outer)]
+            layers += [nn.Dropout(0.5)] if dropout else []
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.model(x)
+        return made if self.outermost else torch.cat([made, x], 1)
+
+
+class ReleaseUNet(nn.Module):
+    """The release's other generator, from the inside out, for ``--learn_residual``;
+    as it was until its head, which builds none, and as pix2pix still has it.
+    """
+
+    def __init__(self, variant: ReleaseVariant, downs: int = 8) -> None:
+        super().__init__()
+        n, dropout = variant.channels, variant.dropout > 0
+        block = ReleaseUNetBlock(8 * n, 8 * n, None, variant)
+        for _ in range(downs - 5):
+            block = ReleaseUNetBlock(8 * n, 8 * n, block, variant, dropout=dropout)
+        for outer in (4 * n, 2 * n, n):
+            block = ReleaseUNetBlock(outer, 2 * outer, block, variant)
+        self.model = ReleaseUNetBlock(3, n, block, variant, outermost=True)
+        for weight in self.parameters():
+            if weight.dim() == 4:
+                nn.init.normal_(weight, 0, 0.1)
+        stir(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        restored: Tensor = self.model(x)
+        return torch.clamp(x + restored, -1, 1)
+
+
+def release_unet(variant: ReleaseVariant, downs: int = 6) -> ReleaseUNet:
+    torch.manual_seed(1)
+    return ReleaseUNet(variant, downs)
+
+
+UNET_VARIANTS = [ReleaseVariant(2, dropout, *norm, 2) for dropout in (0.0, 0.5) for norm in NORMS]
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("downs", [5, 6])
+@pytest.mark.parametrize("variant", UNET_VARIANTS, ids=str)
+def test_every_u_net_of_the_release_is_recognised_and_gives_the_same_picture(
+    saved: Callable[..., Path], variant: ReleaseVariant, downs: int, prefix: str
+) -> None:
+    network = release_unet(variant, downs)
+    path = saved({prefix + key: weight for key, weight in network.state_dict().items()})
+    blurred = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+    generator = load_checkpoint(path, options_for(variant)).generator
+    settings = generator.settings
+    assert isinstance(generator, UNetGenerator)
+    assert (settings.channels, settings.downs, settings.dropout) == (2, downs, variant.dropout)
+    assert (settings.norm, settings.affine) == ("instance", variant.affine)
+    with torch.no_grad():
+        restored = generator(blurred)
+    expected = as_the_release_runs_it(network, blurred)
+    assert restored.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
+    assert not torch.allclose(restored, blurred, atol=0.1)
+
+    if variant.tracked:
+        network = release_unet(variant, downs).eval()
+        options = replace(options_for(variant), statistics="tracked")
+        tracked = load_checkpoint(path, options).generator
+        assert tracked.settings.norm == variant.norm
+        with torch.no_grad():
+            assert torch.allclose(tracked(blurred), network(blurred), atol=1e-5)
+
+
+def test_what_was_recognised_of_a_u_net_is_said_in_a_sentence(saved: Callable[..., Path]) -> None:
+    path = saved(release_unet(ReleaseVariant(channels=2)).state_dict())
+    assert load_checkpoint(path).recognised == (
+        "original release's U-Net: 6 levels, 2 channels, instance norm without weights, "
+        "dropout (assumed)"
+    )
+    path = saved(release_unet(ReleaseVariant(2, 0.0, "batch", True, True, 2), 5).state_dict())
+    assert load_checkpoint(path, ReleaseOptions(trained_with_dropout=False)).recognised == (
+        "original release's U-Net: 5 levels, 2 channels, batch norm with weights, tracked "
+        "statistics left aside for each picture's own, no dropout (assumed)"
+    )
+
+
+@pytest.mark.parametrize(("norm", "parameters"), [("batch", 54_413_955), ("instance", 54_409_603)])
+def test_the_u_net_256_at_full_size_has_the_parameters_known_of_it(
+    saved: Callable[..., Path], norm: str, parameters: int
+) -> None:
+    with torch.device("meta"):
+        network = ReleaseUNet(ReleaseVariant(norm=norm, affine=norm == "batch", channels=64))
+    # Expanded zeros take no room on the disk.
+    zeros = {
+        key: torch.zeros(()).expand(w.shape)
+        for key, w in network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    generator = load_checkpoint(saved(zeros)).generator
+    assert generator.settings == UNetSettings(bias=norm == "instance", affine=norm == "batch")
+    # Each picture's own statistics: a batch norm's weights stay, its statistics do not.
+    assert count_parameters(generator) == parameters == count_parameters(network)
+
+
+@pytest.mark.parametrize("variant", [UNET_VARIANTS[0], UNET_VARIANTS[-1]], ids=str)
+def test_any_key_missing_of_a_u_net_is_told(
+    saved: Callable[..., Path], variant: ReleaseVariant
+) -> None:
+    weights = release_unet(variant, 5).state_dict()
+    for key in weights:
+        if not key.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            message = str(error_of(saved({k: w for k, w in weights.items() if k != key})))
+            assert key in message
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 7, 7), (4, 3, 7)])
+def test_a_first_weight_that_no_network_has_is_told(
+    saved: Callable[..., Path], shape: tuple[int, ...]
+) -> None:
+    assert "model.1.weight" in error_of(saved({"model.1.weight": torch.zeros(shape)})).found
+    assert "U-Net" in error_of(saved({"model.model.0.weight": torch.zeros(shape)})).found
+
+
 def discriminator() -> nn.Module:
     network = nn.Module()
     network.model = nn.Sequential(
@@ -312,7 +480,7 @@ def unet() -> nn.Module:
     ("content", "found"),
     [
         (discriminator().state_dict(), "its discriminator"),
-        (unet().state_dict(), "U-Net"),
+        (unet().state_dict(), "a U-Net of one level"),
         (torch.optim.Adam(discriminator().parameters()).state_dict(), "an optimizer's state"),
         ({"fc.weight": torch.zeros(2, 3)}, "fc.weight [2, 3]"),
         ({7: torch.zeros(1)}, "a dictionary of 7"),

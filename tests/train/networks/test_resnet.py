@@ -1,33 +1,22 @@
-"""The generators: the paper's size, what each setting does, and any height and width."""
+"""The paper's generator: its size, its first weights, and what each setting does."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from deblurgan.train.networks import (
-    GENERATORS,
-    MINIMUM_SIZE,
-    EdgeGenerator,
-    EdgeSettings,
-    Generator,
     ResNetBlock,
     ResNetGenerator,
     ResNetSettings,
-    build_generator,
     count_parameters,
-    describe_generator,
 )
 
 TINY = ResNetSettings(channels=4, blocks=2)
-TINY_EDGE = EdgeSettings(channels=4, blocks=2, deep_blocks=1)
 
 
 def noise(*shape: int, seed: int = 3) -> Tensor:
@@ -45,17 +34,6 @@ def loud(generator: ResNetGenerator) -> ResNetGenerator:
     with torch.no_grad():
         generator.model[-2].weight.mul_(1000)
     return generator
-
-
-def busy_edge() -> EdgeGenerator:
-    """One that is no longer the identity."""
-    torch.manual_seed(1)
-    generator = EdgeGenerator(TINY_EDGE).eval()
-    nn.init.normal_(generator.tail[0].weight, 0, 0.05)
-    return generator
-
-
-TINY_GENERATORS: dict[str, Generator] = {"resnet": resnet(), "edge": busy_edge()}
 
 
 @pytest.mark.parametrize(("convolutions", "parameters"), [(2, 11_378_179), (1, 6_067_459)])
@@ -195,108 +173,29 @@ def test_dropout_works_in_training_and_rests_in_evaluation() -> None:
     assert torch.equal(without(blurred), without(blurred))
 
 
-@pytest.mark.parametrize("name", TINY_GENERATORS)
-@settings(max_examples=15, deadline=None)
-@given(height=st.integers(16, 70), width=st.integers(16, 70), count=st.integers(1, 3))
 @torch.no_grad()
-def test_any_height_and_width_come_back(name: str, height: int, width: int, count: int) -> None:
-    assert MINIMUM_SIZE == 16
-    blurred = noise(count, 3, height, width)
-    restored = TINY_GENERATORS[name](blurred)
-    assert restored.shape == blurred.shape
-    assert torch.isfinite(restored).all()
+def test_nearest_upsampling_convolves_each_pixel_twice_over() -> None:
+    generator = resnet(upsampling="nearest", dropout=0.0)
+    kinds = [type(module).__name__ for module in generator.model]
+    assert "ConvTranspose2d" not in kinds
+    end = kinds.index("Upsample")
+    assert kinds[end : end + 8] == ["Upsample", "Conv2d", "InstanceNorm2d", "ReLU"] * 2
+    deep = noise(1, 16, 5, 6)
+    repeated = deep.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    convolution = generator.model[end + 1]
+    expected = torch.conv2d(repeated, convolution.weight, convolution.bias, padding=1)
+    assert torch.equal(generator.model[end : end + 2](deep), expected)
+    assert expected.shape == (1, 8, 10, 12)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("name", TINY_GENERATORS)
-def test_a_batch_is_its_pictures_one_by_one(name: str) -> None:
-    generator, blurred = TINY_GENERATORS[name], noise(3, 3, 24, 40)
-    alone = torch.cat([generator(picture[None]) for picture in blurred])
-    assert torch.allclose(generator(blurred), alone, atol=1e-5)
+def test_the_keras_articles_generator_has_as_many_parameters_as_its_layers_add_up_to() -> None:
+    def convolution(kernel: int, inputs: int, outputs: int) -> int:
+        return kernel * kernel * inputs * outputs + outputs
 
-
-@torch.no_grad()
-@pytest.mark.parametrize("name", TINY_GENERATORS)
-def test_multiples_of_the_stride_are_not_padded_and_others_reflected_right_and_below(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    generator = TINY_GENERATORS[name]
-    seen: list[tuple[int, ...]] = []
-    inner = generator.restore
-
-    def restore(blurred: Tensor) -> Tensor:
-        seen.append(tuple(blurred.shape[-2:]))
-        return inner(blurred)
-
-    monkeypatch.setattr(generator, "restore", restore)
-    even = noise(1, 3, 32, 48)
-    assert torch.equal(generator(even), inner(even))
-    for height in range(17, 26):
-        blurred = noise(1, 3, height, 58 - height)
-        below, right = (-n % generator.stride for n in blurred.shape[-2:])
-        padded = np.pad(blurred.numpy(), ((0, 0), (0, 0), (0, below), (0, right)), mode="reflect")
-        expected = inner(torch.from_numpy(padded))[..., :height, : 58 - height]
-        assert torch.allclose(generator(blurred), expected, atol=1e-6)
-    assert len(seen) == 10
-    assert all(n % generator.stride == 0 for size in seen for n in size)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("size", [(16, 16), (37, 50), (64, 48)])
-def test_the_edge_generator_begins_as_the_identity_exactly(size: tuple[int, int]) -> None:
-    for tiny in (TINY_EDGE, replace(TINY_EDGE, blocks=3), replace(TINY_EDGE, deep_blocks=0)):
-        blurred = noise(2, 3, *size)
-        assert torch.equal(EdgeGenerator(tiny)(blurred), blurred)
-
-
-def test_the_edge_generator_learns_from_its_first_step() -> None:
-    generator = EdgeGenerator(TINY_EDGE)
-    generator(noise(1, 3, 16, 16)).abs().sum().backward()
-    assert generator.tail[0].weight.grad is not None
-    assert generator.tail[0].weight.grad.abs().max() > 0
-
-
-def test_edge_settings_set_channels_and_blocks() -> None:
-    for blocks, deep_blocks in ((0, 1), (1, 0), (4, 3)):
-        generator = EdgeGenerator(EdgeSettings(6, blocks, deep_blocks))
-        widths = [m.first.in_channels for m in generator.modules() if hasattr(m, "first")]
-        assert sorted(widths) == [6] * blocks + [12] * deep_blocks
-
-
-@pytest.mark.parametrize(
-    "generator",
-    [
-        ResNetGenerator(TINY),
-        ResNetGenerator(replace(TINY, norm="batch", skip="average", padding="zeros", dropout=0)),
-        ResNetGenerator(replace(TINY, convolutions=1, affine=True, tracked=True, bias=False)),
-        EdgeGenerator(TINY_EDGE),
-    ],
-    ids=["paper", "batch", "head", "edge"],
-)
-def test_a_description_builds_the_same_generator_again(generator: Generator) -> None:
-    description = describe_generator(generator)
-    assert description["name"] in GENERATORS
-    twin = build_generator(**description)
-    assert type(twin) is type(generator)
-    assert twin.settings == generator.settings
-    shapes = {key: w.shape for key, w in generator.state_dict().items()}
-    assert {key: w.shape for key, w in twin.state_dict().items()} == shapes
-    twin.load_state_dict(generator.state_dict())
-    blurred = noise(1, 3, 20, 24)
-    with torch.no_grad():
-        assert torch.equal(twin.eval()(blurred), generator.eval()(blurred))
-
-
-def test_an_unknown_name_or_setting_is_an_error() -> None:
-    with pytest.raises(KeyError, match="unet"):
-        build_generator("unet", {})
-    with pytest.raises(TypeError, match="depth"):
-        build_generator("edge", {"depth": 3})
-
-
-def test_a_generator_without_restore_says_so() -> None:
-    class Empty(Generator):
-        stride = 4
-
-    with pytest.raises(TypeError, match="Empty does not define restore"):
-        Empty()(noise(1, 3, 16, 16))
+    norms = 2 * (64 + 128 + 256 + 18 * 256 + 128 + 64)
+    down = convolution(7, 3, 64) + convolution(3, 64, 128) + convolution(3, 128, 256)
+    up = convolution(3, 256, 128) + convolution(3, 128, 64) + convolution(7, 64, 3)
+    with torch.device("meta"):
+        settings = ResNetSettings(norm="batch", bias=True, skip="average", upsampling="nearest")
+        generator = ResNetGenerator(settings)
+    assert count_parameters(generator) == down + 18 * convolution(3, 256, 256) + up + norms

@@ -1,0 +1,166 @@
+"""Speed of training: one whole step of ours next to a plain one.
+
+The plain step is written from the description of the original release: fp32,
+contiguous memory, real, restored and mixed pictures through the critic one by
+one, all gradients taken that its code takes, wanted or not.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deblurgan.benchmarks.speed import seconds
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.train.devices import Devices, make_fabric
+from deblurgan.train.loop import Run, draw_mix, open_data
+from deblurgan.train.networks import (
+    PatchDiscriminator,
+    PatchSettings,
+    ResNetGenerator,
+    ResNetSettings,
+)
+from deblurgan.train.recipe import LossSettings, Recipe
+from deblurgan.train.samples import batches
+from deblurgan.train.step import set_up_players, train_step
+from deblurgan.train.vgg import CONVOLUTIONS, POOLINGS
+
+
+@dataclass(frozen=True)
+class TrainingSpeed:
+    """Seconds of the plain step and of ours on the same pairs (medians), the median
+    of the rounds' ratios, and the share of its time that our loop waits for pairs.
+    """
+
+    device: str
+    batch: int
+    crop: int
+    plain_seconds: float
+    our_seconds: float
+    ratio: float
+    waiting: float
+
+
+class PlainStep:
+    """The paper's step: five updates of the critic, then the generator's."""
+
+    def __init__(
+        self,
+        generator: ResNetSettings,
+        critic: PatchSettings,
+        loss: LossSettings,
+        device: torch.device,
+    ) -> None:
+        self.loss = loss
+        self.generator = ResNetGenerator(generator)
+        self.critic = PatchDiscriminator(critic)
+        self.features = plain_vgg()
+        for network in (self.generator, self.critic, self.features):
+            network.to(device).train()
+        self.generator_optimiser, self.critic_optimiser = (
+            torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.5, 0.999), foreach=False)
+            for network in (self.generator, self.critic)
+        )
+
+    def __call__(self, pairs: Tensor) -> float:
+        """One step on uint8 ``[N, 2, 3, H, W]``; the generator's loss."""
+        blurred, sharp = (pairs.float() / 127.5 - 1).unbind(1)
+        restored = self.generator(blurred)
+        for _ in range(self.loss.critic_steps):
+            self.critic_optimiser.zero_grad()
+            fake = self.critic(restored.detach()).mean()
+            real = self.critic(sharp).mean()
+            loss = fake - real + self.penalty(sharp, restored.detach())
+            loss.backward(retain_graph=True)
+            self.critic_optimiser.step()
+        self.generator_optimiser.zero_grad()
+        adversarial = -self.critic(restored).mean()
+        content = F.mse_loss(self.features(restored), self.features(sharp).detach())
+        total = adversarial + self.loss.content * content
+        total.backward()
+        self.generator_optimiser.step()
+        return total.item()
+
+    def penalty(self, real: Tensor, fake: Tensor) -> Tensor:
+        mix = torch.rand(len(real), 1, 1, 1, device=real.device)
+        between = (mix * real + (1 - mix) * fake).requires_grad_(True)
+        scores = self.critic(between)
+        (gradient,) = torch.autograd.grad(
+            scores, between, torch.ones_like(scores), create_graph=True, retain_graph=True
+        )
+        return self.loss.penalty * (gradient.flatten(1).norm(2, dim=1) - 1).square().mean()
+
+
+def plain_vgg() -> nn.Sequential:
+    """VGG19 up to conv3_3, its weights random: they do not change the time."""
+    layers: list[nn.Module] = []
+    for index in range(15):
+        if index in CONVOLUTIONS:
+            layers.append(nn.Conv2d(*CONVOLUTIONS[index], 3, padding=1))
+        else:
+            layers.append(nn.MaxPool2d(2) if index in POOLINGS else nn.ReLU(True))
+    return nn.Sequential(*layers)
+
+
+def compare_with_plain(
+    recipe: Recipe, data: list[str], vgg: Path | None, *, workers: int, rounds: int = 3
+) -> TrainingSpeed:
+    """Both steps in turn, ``rounds`` times, after one to warm up; then our loop alone.
+
+    Raises ``DeblurError`` for a recipe of other networks and losses than the paper's.
+    """
+    check_kind(recipe)
+    fabric = make_fabric(Devices(), recipe.training)
+    with tempfile.TemporaryDirectory() as folder:
+        samples = open_data(fabric, recipe, Run(data, Path(folder))).samples
+    plain = PlainStep(
+        recipe.generator.settings, recipe.discriminator.settings, recipe.loss, fabric.device
+    )
+    players = set_up_players(fabric, recipe, vgg)
+    mix = draw_mix(recipe, 0).to(fabric.device)
+
+    def ours(pairs: Tensor) -> float:
+        return train_step(fabric, recipe, players, pairs, mix)["generator"].item()
+
+    times, waits, total = [], 0.0, 0.0
+    with closing(batches(samples, batch=recipe.training.batch, first=0, workers=workers)) as coming:
+        pairs = next(coming).to(fabric.device)
+        for _ in range(rounds + 1):
+            theirs = seconds(lambda: plain(pairs))
+            times.append((theirs, seconds(lambda: ours(pairs))))
+        for _ in range(rounds):
+            start = time.perf_counter()
+            pairs = next(coming).to(fabric.device)
+            waits += time.perf_counter() - start
+            ours(pairs)
+            total += time.perf_counter() - start
+    del times[0]
+    return TrainingSpeed(
+        device=str(fabric.device),
+        batch=recipe.training.batch,
+        crop=recipe.data.crop,
+        plain_seconds=statistics.median(theirs for theirs, _ in times),
+        our_seconds=statistics.median(mine for _, mine in times),
+        ratio=statistics.median(theirs / mine for theirs, mine in times),
+        waiting=waits / total,
+    )
+
+
+def check_kind(recipe: Recipe) -> None:
+    kind = (recipe.generator.name, recipe.discriminator.name, recipe.loss.game)
+    if kind != ("resnet", "patch", "wgan-gp") or recipe.loss.pixel or not recipe.loss.content:
+        raise DeblurError(
+            "deblur-bench training",
+            expected="the recipe paper, with sizes of your own",
+            found=f"{', '.join(kind)} with weights {recipe.loss.pixel} for pixels and "
+            f"{recipe.loss.content} for content",
+            remedy="add --recipe paper",
+        )

@@ -1,0 +1,45 @@
+"""Image files: written whole or not at all, and 16 bits brought to 8."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deblurgan.runtime.errors import DeblurError
+
+
+def save_image(target: Path, bgr: NDArray[Any]) -> None:
+    """Write an image file atomically; JPEG at 97 of 100.
+
+    Raises :class:`DeblurError` where there is no room or no permission.
+    """
+    jpeg = target.suffix.lower() in (".jpg", ".jpeg")
+    options = [cv2.IMWRITE_JPEG_QUALITY, 97] if jpeg else []
+    data = cv2.imencode(target.suffix, np.ascontiguousarray(bgr), options)[1]
+    part = target.with_name(f".{target.name[:80]}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data.tobytes())
+        os.replace(part, target)
+    except OSError as error:
+        raise DeblurError(
+            target,
+            expected="a place to write a picture",
+            found=(error.strerror or str(error)).lower(),
+            remedy="choose another folder, or make room",
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """uint8 or uint16 pixels as uint8, rounded: 65535 is 255, and 128 is half a level."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,115 @@
+"""One step: every recipe's networks learn, in every precision a processor has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.train.devices import Devices, make_fabric
+from deblurgan.train.metrics import psnr
+from deblurgan.train.networks import EdgeGenerator
+from deblurgan.train.recipe import load_recipe
+from deblurgan.train.step import follow, set_up_players, train_step
+
+SMALL = {
+    "resnet": ("generator.name=resnet", "generator.channels=8", "generator.blocks=2"),
+    "unet": ("generator.name=unet", "generator.channels=12", "generator.downs=4"),
+    "edge": ("generator.channels=12", "generator.deep_blocks=2"),
+}
+
+
+def blur(sharp: Tensor) -> Tensor:
+    """Mean of eleven neighbours."""
+    shifted = [sharp.float().roll(shift, -1) for shift in range(-5, 6)]
+    return torch.stack(shifted).mean(0).round().to(torch.uint8)
+
+
+@pytest.fixture
+def four_pairs(picture: Tensor) -> Tensor:
+    """``[4, 2, 3, 40, 40]``, blurred and sharp."""
+    blurred = blur(picture)
+    places = [(0, 0), (0, 60), (40, 20), (44, 100)]
+    crops = [torch.stack([blurred, picture])[..., y : y + 40, x : x + 40] for y, x in places]
+    return torch.stack(crops)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_each_generator_learns_four_pairs_by_heart(name: str, four_pairs: Tensor) -> None:
+    recipe = load_recipe(
+        "edge", [*SMALL[name], *(["generator.dropout=0"] if name != "edge" else []),
+                 "optimiser.learning_rate=2e-3", "training.precision=fp32"],
+    )  # fmt: skip
+    torch.manual_seed(1)
+    fabric = make_fabric(Devices("cpu"), recipe.training)
+    players = set_up_players(fabric, recipe, None)
+    before = psnr(four_pairs[:, 0], four_pairs[:, 1])
+    assert before < 27
+    mix = torch.zeros(1, 4, 1, 1, 1)
+    for step in range(300):
+        players.set_rate(2e-3 * (1 - step / 300))
+        train_step(fabric, recipe, players, four_pairs, mix)
+    with torch.no_grad():
+        restored = players.generator(four_pairs[:, 0].float() / 127.5 - 1)
+    pictures = ((restored + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    assert psnr(pictures, four_pairs[:, 1]) > 30
+
+
+@pytest.mark.parametrize("name", ["paper", "keras"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_adversarial_recipes_move_both_networks(
+    name: str, precision: str, four_pairs: Tensor, vgg: Path
+) -> None:
+    recipe = load_recipe(
+        name, ["generator.channels=4", "generator.blocks=1", "discriminator.channels=4",
+               "data.crop=40", f"training.precision={precision}"],
+    )  # fmt: skip
+    torch.manual_seed(1)
+    fabric = make_fabric(Devices("cpu"), recipe.training)
+    players = set_up_players(fabric, recipe, vgg)
+    assert players.critic is not None
+    assert players.content is not None
+    networks = (players.generator, players.critic, players.content)
+    before = [[p.detach().clone() for p in network.parameters()] for network in networks]
+    mix = torch.rand(5, 4, 1, 1, 1)
+    losses = [train_step(fabric, recipe, players, four_pairs, mix) for _ in range(8)]
+    after = [list(network.parameters()) for network in networks]
+    moved = [
+        any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        for one, other in zip(before, after, strict=True)
+    ]
+    assert moved == [True, True, False]
+    assert all(p.dtype == torch.float32 for part in after for p in part)
+    assert losses[-1]["content"] < losses[0]["content"]
+    assert (losses[0]["penalty"] > 0) == (name == "paper")
+    total = losses[0]["adversarial"] + 100 * losses[0]["content"]
+    assert losses[0]["generator"] == pytest.approx(total.item(), rel=1e-3)
+
+
+def test_fp16_is_refused_on_a_processor() -> None:
+    recipe = load_recipe("edge", ["training.precision=fp16"])
+    with pytest.raises(DeblurError, match="fp32 or bf16 on a processor"):
+        make_fabric(Devices("cpu"), recipe.training)
+
+
+def test_mixed_precision_keeps_the_picture_itself_whole(four_pairs: Tensor) -> None:
+    """The global skip adds the input: rounded to 8 bits of mantissa it would lose levels."""
+    recipe = load_recipe("edge", [*SMALL["edge"], "training.precision=bf16"])
+    fabric = make_fabric(Devices("cpu"), recipe.training)
+    players = set_up_players(fabric, recipe, None)
+    blurred = four_pairs[:, 0].float() / 127.5 - 1
+    assert torch.equal(players.generate(blurred), blurred)  # edge begins as the identity
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_the_average_follows_weights_and_takes_buffers(
+    decay: float, tiny_edge: EdgeGenerator
+) -> None:
+    average = EdgeGenerator(tiny_edge.settings)
+    old = [p.detach().clone() for p in average.parameters()]
+    follow(average, tiny_edge, decay)
+    for now, before, target in zip(average.parameters(), old, tiny_edge.parameters(), strict=True):
+        torch.testing.assert_close(now, decay * before + (1 - decay) * target)

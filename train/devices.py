@@ -1,0 +1,137 @@
+"""Where a run computes: Fabric for the devices that are asked for, or that
+``torchrun`` has started this process for.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.distributed
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from torch import Tensor
+
+from deblurgan.runtime import console
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.train.recipe import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Devices:
+    """``kind``: auto, cpu, cuda or cuda:N. ``count`` devices on each of ``nodes`` machines."""
+
+    kind: str = "auto"
+    count: int = 1
+    nodes: int = 1
+
+
+class KeepInputs(MixedPrecision):
+    """Mixed precision that leaves the networks' inputs alone. Fabric's own would
+    round the picture to 8 bits of mantissa before it is added as the global skip.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+def make_fabric(devices: Devices, settings: TrainingSettings) -> Fabric:
+    """Fabric, launched: in a process of a group it returns in each of them."""
+    device = find_device(devices.kind)
+    kind = device.type
+    count, nodes = devices.count, devices.nodes
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has the say
+        count = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // count
+    if kind == "cuda" and count > torch.cuda.device_count():
+        raise DeblurError(
+            "--devices",
+            expected=f"at most the {torch.cuda.device_count()} GPUs of this machine",
+            found=str(count),
+            remedy="ask for fewer",
+        )
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    group = count * nodes > 1
+    fabric = Fabric(
+        accelerator=kind,
+        devices=count if group or device.index is None else [device.index],
+        num_nodes=nodes,
+        strategy="ddp" if group else "auto",
+        plugins=[make_precision(settings.precision, kind)],
+    )
+    fabric.launch()
+    return fabric
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is CUDA where it works."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("neither cpu nor cuda")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DeblurError(
+            "--device",
+            expected="a device that is there",
+            found=f"{name} ({str(error).splitlines()[0]})",
+            remedy="leave it out, or use --device cpu",
+        ) from None
+    return device
+
+
+def make_precision(precision: str, kind: str) -> Precision:
+    if precision == "auto":
+        has_bf16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if has_bf16 else "fp32"
+    if precision == "fp32":
+        return Precision()
+    if precision == "bf16":
+        return KeepInputs("bf16-mixed", kind)
+    if kind == "cpu":
+        raise DeblurError(
+            "training.precision",
+            expected="fp32 or bf16 on a processor",
+            found="fp16, which only GPUs train in",
+            remedy="add --set training.precision=fp32",
+        )
+    return KeepInputs("16-mixed", kind)
+
+
+def share_errors(fabric: Fabric, error: DeblurError | None) -> None:
+    """Raise the first process's error in all of them, so that none waits for the others."""
+    errors: list[Any] = [error]
+    if fabric.world_size > 1:
+        errors = [None] * fabric.world_size
+        told = None if error is None else vars(error)
+        torch.distributed.all_gather_object(errors, told)
+        errors = [None if told is None else rebuilt(told) for told in errors]
+    for found in errors:
+        if found is not None:
+            raise told_once(fabric, found)
+
+
+def told_once(fabric: Fabric, error: DeblurError) -> BaseException:
+    """An error that all processes have, for one of them to tell."""
+    return error if fabric.is_global_zero else SystemExit(console.BAD_INPUT)
+
+
+def rebuilt(told: dict[str, Any]) -> DeblurError:
+    return DeblurError(
+        told["subject"], expected=told["expected"], found=told["found"], remedy=told["remedy"]
+    )
+
+
+def total(fabric: Fabric, numbers: list[float]) -> list[float]:
+    """The sum over all processes of each of some numbers."""
+    if fabric.world_size == 1:
+        return numbers
+    summed = torch.tensor(numbers, dtype=torch.float64, device=fabric.device)
+    return cast(Tensor, fabric.all_reduce(summed, reduce_op="sum")).tolist()

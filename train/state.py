@@ -1,0 +1,159 @@
+"""What a run leaves on the disk to go on from: its state, whole, at one step.
+
+Random numbers need no place in it: the loop draws all of them from the seed
+and the number of the step or the sample.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.whole_file import write_whole
+from deblurgan.train.recipe import Recipe, recipe_differences, recipe_document
+from deblurgan.train.step import Players
+
+FORMAT = "deblurgan-run-1"
+NAME = "state.pt"
+
+
+@dataclass
+class Progress:
+    """How far a run has come. ``seconds`` are of training, over all starts;
+    ``best`` is the largest gain on the held-out pairs so far, in dB.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -float("inf")
+    best_step: int = 0
+    validated: int = -1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run is made of, and may not change when it is resumed."""
+
+    recipe: Recipe
+    data: list[str] = field(default_factory=list)
+    batch: int = 1
+    started_from: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "recipe": recipe_document(self.recipe),
+            "data": self.data,
+            "batch": self.batch,
+            "started_from": self.started_from,
+        }
+
+
+def save_state(
+    folder: Path, origin: Origin, progress: Progress, players: Players, fabric: Fabric
+) -> None:
+    """Write the run's state whole; an earlier one survives a full disk."""
+    state = {
+        "format": FORMAT,
+        "origin": origin.document(),
+        "progress": vars(progress),
+        "precision": fabric.strategy.precision.state_dict(),
+        **{name: part.state_dict() for name, part in parts(players).items()},
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_whole(folder / NAME, buffer.getvalue())
+
+
+def resume_state(folder: Path, origin: Origin, players: Players, fabric: Fabric) -> Progress:
+    """Put an earlier start's state into ``players`` and say how far it was.
+
+    Without a state in the folder nothing changes and the progress is none.
+    Raises ``DeblurError`` for a state of another run.
+    """
+    path = folder / NAME
+    if fabric.is_global_zero:
+        for left in folder.glob(".*.part"):  # by a start that was killed while it wrote
+            left.unlink(missing_ok=True)
+    if not path.exists():
+        if (folder / "best.safetensors").exists():
+            raise DeblurError(
+                folder,
+                expected=f"a new folder, or one with {NAME} to resume from",
+                found="best.safetensors without it",
+                remedy="choose another folder, and go on from these weights with "
+                f"--start-from {folder / 'best.safetensors'}",
+            )
+        return Progress()
+    state = read_state(path, fabric.device)
+    check_origin(folder, state["origin"], origin)
+    for name, part in parts(players).items():
+        part.load_state_dict(state[name])
+    fabric.strategy.precision.load_state_dict(state["precision"])
+    return Progress(**state["progress"])
+
+
+def parts(players: Players) -> dict[str, nn.Module | torch.optim.Optimizer]:
+    """Everything that has a state of its own, by the name it is stored under."""
+    found = {
+        "generator": players.generator,
+        "average": players.average,
+        "optimiser": players.optimiser.optimizer,
+    }
+    if players.critic is not None:
+        found |= {
+            "critic": players.critic,
+            "critic_optimiser": players.critic_optimiser.optimizer,
+        }
+    return found
+
+
+def read_state(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # a damaged pickle raises anything
+        raise DeblurError(
+            path,
+            expected="the state of a run",
+            found=f"a damaged file of {path.stat().st_size:,} bytes",
+            remedy="start in another folder, from the weights that are whole: --start-from "
+            f"{path.with_name('last.safetensors')}",
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise DeblurError(
+            path,
+            expected=f"the format {FORMAT}",
+            found=str(state.get("format")) if isinstance(state, dict) else type(state).__name__,
+            remedy="use the version that wrote it, or start in another folder",
+        )
+    return state
+
+
+def check_origin(folder: Path, before: dict[str, Any], now: Origin) -> None:
+    """A resumed run must be the run that was begun."""
+    changes = recipe_differences(now.recipe, before["recipe"])
+    for name in ("data", "batch", "started_from"):
+        new, old = getattr(now, name), before[name]
+        if new != old:
+            shown = [
+                value if not isinstance(value, list) else summary(value) for value in (new, old)
+            ]
+            changes.append(f"{name} is {shown[0]}, was {shown[1]}")
+    if changes:
+        raise DeblurError(
+            folder,
+            expected="the run that was begun there, which resuming continues",
+            found="another: " + "; ".join(changes[:6]),
+            remedy="give the same recipe and data, or another --output, with --start-from "
+            f"{folder / 'last.safetensors'} to keep the weights",
+        )
+
+
+def summary(names: list[str]) -> str:
+    return f"{len(names)} files from {names[0]} to {names[-1]}" if names else "no files"

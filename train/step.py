@@ -1,0 +1,143 @@
+"""One step of a run: the critic's updates, then the generator's.
+
+The critic plays against the picture that the generator makes once in a step;
+that one picture, with its graph, then serves the generator's own update.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from deblurgan.train.losses import Critic, charbonnier
+from deblurgan.train.networks import Generator, build_discriminator, build_generator
+from deblurgan.train.recipe import OptimiserSettings, Recipe
+from deblurgan.train.vgg import ContentLoss, load_vgg
+
+
+@dataclass
+class Players:
+    """The networks of a run. ``generator`` and ``critic`` are themselves; those
+    to call are ``generate`` and ``judge``, which Fabric has set up for the
+    devices and the precision.
+    """
+
+    generator: Generator
+    average: Generator
+    generate: Any
+    optimiser: Any
+    critic: Critic | None = None
+    judge: Any = None
+    critic_optimiser: Any = None
+    content: ContentLoss | None = None
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of all networks."""
+        for optimiser in (self.optimiser, self.critic_optimiser):
+            for group in optimiser.param_groups if optimiser else ():
+                group["lr"] = rate
+
+
+def set_up_players(fabric: Fabric, recipe: Recipe, vgg: Path | None) -> Players:
+    """Build the networks of a recipe, with random weights, on the run's devices."""
+    generator = build_generator(recipe.generator.name, vars(recipe.generator.settings))
+    generator = channels_last(generator).train()
+    average = copy.deepcopy(generator).eval().requires_grad_(False)
+    content = None
+    if recipe.loss.content:
+        settings = recipe.content
+        weights = load_vgg(settings.network, vgg, settings.preprocessing)
+        content = ContentLoss(weights, after_relu=settings.after_relu, normalise=settings.normalise)
+        content = channels_last(content).to(fabric.device)
+    if recipe.training.compile:
+        generator.compile()
+        if content is not None:
+            content.compile()
+    optimiser = make_optimiser(recipe.optimiser, generator)
+    generate, optimiser = fabric.setup(generator, optimiser)
+    players = Players(generator, average.to(fabric.device), generate, optimiser, content=content)
+    if recipe.loss.adversarial:
+        chosen = recipe.discriminator
+        discriminator = build_discriminator(chosen.name, vars(chosen.settings), recipe.data.crop)
+        critic = Critic(channels_last(discriminator).train(), recipe.loss.game, recipe.loss.penalty)
+        players.critic = critic
+        players.judge, players.critic_optimiser = fabric.setup(
+            critic, make_optimiser(recipe.optimiser, critic)
+        )
+    return players
+
+
+def train_step(
+    fabric: Fabric, recipe: Recipe, players: Players, pairs: Tensor, mix: Tensor
+) -> dict[str, Tensor]:
+    """Update all networks once; the losses, each a number on the device.
+
+    ``pairs`` is uint8 ``[N, 2, 3, H, W]``, blurred and sharp; ``mix`` is
+    ``[critic steps, N, 1, 1, 1]`` in [0, 1]: where between real and restored
+    the gradient penalty is taken.
+    """
+    blurred, sharp = (channels_last(part) for part in (pairs.float() / 127.5 - 1).unbind(1))
+    restored = players.generate(blurred)
+    losses: dict[str, Tensor] = {}
+    if players.critic is not None:
+        fake = restored.detach()
+        for between in mix:
+            scores = players.judge(sharp, fake, between)
+            players.critic_optimiser.zero_grad(set_to_none=True)
+            fabric.backward(scores.total)
+            players.critic_optimiser.step()
+        losses |= {"critic": scores.adversarial, "penalty": scores.penalty}
+
+    total = restored.new_zeros(())
+    with fabric.autocast():
+        if recipe.loss.pixel:
+            losses["pixel"] = charbonnier(restored, sharp)
+            total = total + recipe.loss.pixel * losses["pixel"]
+        if players.content is not None:
+            losses["content"] = players.content(restored, sharp)
+            total = total + recipe.loss.content * losses["content"]
+        if players.critic is not None:
+            losses["adversarial"] = players.critic.fooled(restored)
+            total = total + recipe.loss.adversarial * losses["adversarial"]
+    players.optimiser.zero_grad(set_to_none=True)
+    fabric.backward(total)
+    if recipe.optimiser.clip:
+        fabric.clip_gradients(
+            players.generate,
+            players.optimiser,
+            max_norm=recipe.optimiser.clip,
+            error_if_nonfinite=False,  # the loop stops on what is not finite, and says more
+        )
+    players.optimiser.step()
+    losses["generator"] = total
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+@torch.no_grad()
+def follow(average: Generator, generator: Generator, decay: float) -> None:
+    """Move the exponential moving average a step towards the generator."""
+    torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - decay)
+    for old, new in zip(average.buffers(), generator.buffers(), strict=True):
+        old.copy_(new)
+
+
+def make_optimiser(settings: OptimiserSettings, module: nn.Module) -> torch.optim.Optimizer:
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
+    return kind(
+        module.parameters(),
+        lr=settings.learning_rate,
+        betas=settings.betas,
+        eps=settings.epsilon,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def channels_last(x: Any) -> Any:
+    """The layout that convolutions are fastest in, on processors and on GPUs."""
+    return x.to(memory_format=torch.channels_last)
