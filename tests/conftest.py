@@ -85,6 +85,22 @@ def photo() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
+def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state dict with torchvision's keys up to conv3_3, random in He's scale."""
+    torch = pytest.importorskip("torch")
+    convolutions = pytest.importorskip("deblurgan.train.vgg").CONVOLUTIONS
+    random = torch.Generator().manual_seed(3)
+    weights = {}
+    for index, (inputs, outputs) in convolutions.items():
+        shape, scale = (outputs, inputs, 3, 3), (2 / (9 * inputs)) ** 0.5
+        weights[f"features.{index}.weight"] = scale * torch.randn(shape, generator=random)
+        weights[f"features.{index}.bias"] = torch.zeros(outputs)
+    path = tmp_path_factory.mktemp("weights") / "vgg.pth"
+    torch.save(weights, path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def make_clip(photo: NDArray[np.uint8]) -> Callable[..., Path]:
     """Writes a clip of ``photo`` moving sideways, as :func:`write_clip` says."""
 

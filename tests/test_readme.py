@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +19,19 @@ from numpy.typing import NDArray
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 # What would take minutes or hours is made small; nothing else is changed.
-SMALLER = {"--time-limit 2h": "--time-limit 2s", "--size 1280x720": "--size 64x48"}
+SMALL_PAPER = " ".join(
+    f"--set {change}"
+    for change in (
+        "generator.channels=4", "generator.blocks=1", "discriminator.channels=4", "data.crop=32",
+        "schedule.epochs=1",
+    )
+)  # fmt: skip
+SMALLER = {
+    "--time-limit 2h": "--time-limit 2s",
+    "--size 1280x720": "--size 64x48",
+    "--recipe mine.toml": f"--recipe mine.toml {SMALL_PAPER}",
+    "deblur-bench training": f"deblur-bench training {SMALL_PAPER}",
+}
 
 
 def commands() -> list[str]:
@@ -33,6 +47,7 @@ def folder(
     tmp_path_factory: pytest.TempPathFactory,
     make_clip: Callable[..., Path],
     photo: NDArray[np.uint8],
+    vgg: Path,
 ) -> Path:
     """A folder with everything that README's commands name."""
     torch = pytest.importorskip("torch")
@@ -47,8 +62,15 @@ def folder(
         cv2.imwrite(str(folder / "frames" / f"{index}.png"), photo)
         large = cv2.resize(photo, (256, 192), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / "photos" / f"{index}.png"), large)
+    for part, name in itertools.product(("train", "test"), ("blur", "sharp")):
+        sequence = folder / "GOPRO_Large" / part / "GOPR0001" / name
+        sequence.mkdir(parents=True)
+        for index in range(2):
+            shown = photo if name == "sharp" else cv2.blur(photo, (9, 1))
+            cv2.imwrite(str(sequence / f"{index:06}.png"), shown)
     settings = networks.ResNetSettings(channels=4, blocks=2)
     torch.save(networks.ResNetGenerator(settings).state_dict(), folder / "latest_net_G.pth")
+    shutil.copy(vgg, folder / "vgg19.pth")
     return folder
 
 
@@ -73,7 +95,12 @@ def needs_a_model(command: str) -> bool:
 
 
 def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).parent / words[0]
-    return subprocess.run(
+    program, target = Path(sys.executable).parent / words[0], None
+    if words[-2] == ">":
+        words, target = words[:-2], folder / words[-1]
+    done = subprocess.run(
         [program, *words[1:]], cwd=folder, capture_output=True, text=True, check=False
     )
+    if target is not None:
+        target.write_text(done.stdout)
+    return done

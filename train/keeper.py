@@ -20,6 +20,7 @@ from deblurgan.train.state import Origin, Progress, save_state
 from deblurgan.train.step import Players
 
 SHEET_ROWS = 6
+PERFECT = 100.0  # dB
 
 
 class Keeper:
@@ -48,10 +49,8 @@ class Keeper:
             fabric,
             [
                 float(len(mine)),
-                sum(psnr(pair.blurred, pair.sharp) for pair in mine),
-                sum(
-                    psnr(picture, pair.sharp) for picture, pair in zip(restored, mine, strict=True)
-                ),
+                sum(decibels(pair.blurred, pair) for pair in mine),
+                sum(map(decibels, restored, mine)),
             ],
         )
         before, after = sums[1] / sums[0], sums[2] / sums[0]
@@ -114,3 +113,8 @@ class Keeper:
             + (f" and --start-from {best}" if best.exists() else ""),
         )
         return told_once(self.fabric, error)
+
+
+def decibels(picture: Tensor, pair: EvaluationPair) -> float:
+    """PSNR; a picture equal to the sharp one has no finite one, and would be all of a mean."""
+    return min(psnr(picture, pair.sharp), PERFECT)

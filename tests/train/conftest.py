@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deblurgan.train.networks import EdgeGenerator, EdgeSettings
-from deblurgan.train.vgg import CONVOLUTIONS
 
 
 def write_photos(folder: Path, photo: NDArray[np.uint8], count: int) -> Path:
@@ -52,17 +51,3 @@ def pairs(photo: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) ->
         cv2.imwrite(str(folder / "sharp" / f"{index}.png"), sharp)
         cv2.imwrite(str(folder / "blur" / f"{index}.png"), cv2.blur(sharp, (5, 1)))
     return folder
-
-
-@pytest.fixture(scope="session")
-def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state dict with torchvision's keys up to conv3_3, random in He's scale."""
-    random = torch.Generator().manual_seed(3)
-    weights = {}
-    for index, (inputs, outputs) in CONVOLUTIONS.items():
-        shape, scale = (outputs, inputs, 3, 3), (2 / (9 * inputs)) ** 0.5
-        weights[f"features.{index}.weight"] = scale * torch.randn(shape, generator=random)
-        weights[f"features.{index}.bias"] = torch.zeros(outputs)
-    path = tmp_path_factory.mktemp("weights") / "vgg.pth"
-    torch.save(weights, path)
-    return path

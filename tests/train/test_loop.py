@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -334,6 +335,16 @@ def test_collapse_stops_and_names_the_last_good_checkpoint(
     )  # fmt: skip
     with pytest.raises(DeblurError, match=r"step 6: .*collapsed; .*best\.safetensors"):
         train_tiny()
+
+
+def test_pairs_that_are_sharp_already_stop_nothing(
+    train_tiny: Callable[..., Path], pairs: Path, tmp_path: Path
+) -> None:
+    for name in ("blur", "sharp"):
+        shutil.copytree(pairs / "sharp", tmp_path / "data" / name)
+    folder = train_tiny(data=[str(tmp_path / "data")])
+    assert rows(folder, "psnr_blurred")[-1] == (6, 100)
+    assert load_checkpoint(folder / "best.safetensors").training["steps"] in (3, 6)
 
 
 def test_a_run_without_an_end_is_refused(train_tiny: Callable[..., Path]) -> None:
