@@ -66,7 +66,7 @@ class PlainStep:
         for network in (self.generator, self.critic, self.features):
             network.to(device).train()
         self.generator_optimiser, self.critic_optimiser = (
-            torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.5, 0.999), foreach=False)
+            torch.optim.Adam(network.parameters(), lr=1e-4, betas=(0.5, 0.999))
             for network in (self.generator, self.critic)
         )
 

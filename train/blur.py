@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deblurgan.train.jpeg import compress
+from deblurgan.train.settings import DOCUMENTED
 
 KERNEL_SIZE = 64
 SMALLEST_PICTURE = KERNEL_SIZE // 2 + 1  # a side; the border is reflected by half a kernel
@@ -44,10 +45,7 @@ class BlurRecipe:
     range every value is as likely.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "use_attribute_docstrings": True,
-        "extra": "forbid",
-    }
+    __pydantic_config__: ClassVar[dict[str, Any]] = DOCUMENTED
 
     shake_share: float = 0.7
     """Share of the blurred pictures, from 0 to 1, that camera shake blurs; the others

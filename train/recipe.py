@@ -22,13 +22,12 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.blur import BlurRecipe
 from deblurgan.train.networks import DISCRIMINATORS, GENERATORS
 from deblurgan.train.samples import SampleSettings
+from deblurgan.train.settings import DOCUMENTED, at_least
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-DOCUMENTED: dict[str, Any] = {"use_attribute_docstrings": True, "extra": "forbid"}
 
 
 @dataclass(frozen=True)
@@ -354,13 +353,6 @@ def wrong(source: str, key: str, expected: str, found: str) -> DeblurError:
         remedy="each value is explained by: deblur-train recipe "
         + (source if source in SHIPPED else "edge"),
     )
-
-
-def at_least(bound: float, settings: Any, *names: str) -> None:
-    """Raise ``ValueError`` for the first of the settings named that is below."""
-    for name in names:
-        if not getattr(settings, name) >= bound:
-            raise ValueError(f"{name} must be at least {bound}")
 
 
 def toml(value: Any) -> str:

@@ -27,6 +27,7 @@ from deblurgan.train.crops import cut, integer, random_region, turned
 from deblurgan.train.layouts import PairSource, PhotoSource, Source
 from deblurgan.train.mixture import Mixture
 from deblurgan.train.picture_files import fit_picture, scale_picture, shrink
+from deblurgan.train.settings import DOCUMENTED
 
 REGION = 384  # pixels a side of what is blurred at once, for crops up to two thirds of it
 # Workers that take batches in turn keep a lane to themselves where this is a multiple
@@ -39,10 +40,7 @@ CACHE_BYTES = 2 << 30
 class SampleSettings:
     """What becomes of a picture on its way into training."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
-        "use_attribute_docstrings": True,
-        "extra": "forbid",
-    }
+    __pydantic_config__: ClassVar[dict[str, Any]] = DOCUMENTED
 
     crop: int = 256
     """Side of a training picture, in pixels."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -19,6 +19,8 @@ from deblurgan.train.losses import Critic, charbonnier
 from deblurgan.train.networks import Generator, build_discriminator, build_generator
 from deblurgan.train.recipe import OptimiserSettings, Recipe
 from deblurgan.train.vgg import ContentLoss, load_vgg
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass
@@ -47,14 +49,14 @@ class Players:
 def set_up_players(fabric: Fabric, recipe: Recipe, vgg: Path | None) -> Players:
     """Build the networks of a recipe, with random weights, on the run's devices."""
     generator = build_generator(recipe.generator.name, vars(recipe.generator.settings))
-    generator = channels_last(generator).train()
+    generator = laid_out(generator, fabric.device).train()
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     content = None
     if recipe.loss.content:
         settings = recipe.content
         weights = load_vgg(settings.network, vgg, settings.preprocessing)
         content = ContentLoss(weights, after_relu=settings.after_relu, normalise=settings.normalise)
-        content = channels_last(content).to(fabric.device)
+        content = laid_out(content, fabric.device).to(fabric.device)
     if recipe.training.compile:
         generator.compile()
         if content is not None:
@@ -65,7 +67,8 @@ def set_up_players(fabric: Fabric, recipe: Recipe, vgg: Path | None) -> Players:
     if recipe.loss.adversarial:
         chosen = recipe.discriminator
         discriminator = build_discriminator(chosen.name, vars(chosen.settings), recipe.data.crop)
-        critic = Critic(channels_last(discriminator).train(), recipe.loss.game, recipe.loss.penalty)
+        discriminator = laid_out(discriminator, fabric.device).train()
+        critic = Critic(discriminator, recipe.loss.game, recipe.loss.penalty)
         players.critic = critic
         players.judge, players.critic_optimiser = fabric.setup(
             critic, make_optimiser(recipe.optimiser, critic)
@@ -82,7 +85,7 @@ def train_step(
     ``[critic steps, N, 1, 1, 1]`` in [0, 1]: where between real and restored
     the gradient penalty is taken.
     """
-    blurred, sharp = (channels_last(part) for part in (pairs.float() / 127.5 - 1).unbind(1))
+    blurred, sharp = (part.contiguous() for part in (pairs.float() / 127.5 - 1).unbind(1))
     restored = players.generate(blurred)
     losses: dict[str, Tensor] = {}
     if players.critic is not None:
@@ -138,6 +141,13 @@ def make_optimiser(settings: OptimiserSettings, module: nn.Module) -> torch.opti
     )
 
 
-def channels_last(x: Any) -> Any:
-    """The layout that convolutions are fastest in, on processors and on GPUs."""
-    return x.to(memory_format=torch.channels_last)
+def laid_out(network: Module, device: torch.device) -> Module:
+    """The network with its weights in the memory layout that it is fastest in.
+
+    Convolutions like channels last. On a processor an instance norm turns every
+    picture back, which costs more than it gains.
+    """
+    norms = any(isinstance(module, nn.InstanceNorm2d) for module in network.modules())
+    if device.type == "cpu" and norms:
+        return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -128,6 +128,7 @@ def test_another_network_begins_from_its_own_defaults() -> None:
         ("schedule.epochs=1", ["epochs or steps"]),
         ("data.crop=0", ["crop"]),
         ("blur.noise=[1]", ["blur.noise"]),
+        ("blur.noise=[3, 1]", ["noise"]),
     ],
 )
 def test_a_wrong_change_is_named_with_what_would_do(change: str, words: list[str]) -> None:
@@ -137,6 +138,12 @@ def test_a_wrong_change_is_named_with_what_would_do(change: str, words: list[str
         load_recipe(name, changes)
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_second_sigmoid_is_refused() -> None:
+    with pytest.raises(DeblurError, match=r"discriminator\.sigmoid: expected false"):
+        load_recipe("keras", ["loss.game=gan"])
+    load_recipe("keras", ["loss.game=gan", "discriminator.sigmoid=false"])
 
 
 def test_a_file_is_read_and_its_faults_are_named_with_its_name(tmp_path: Path) -> None:

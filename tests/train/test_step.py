@@ -89,6 +89,27 @@ def test_the_adversarial_recipes_move_both_networks(
     assert losses[0]["generator"] == pytest.approx(total.item(), rel=1e-3)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["edge", "paper", "keras"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_gpu_trains_in_every_precision(
+    name: str, precision: str, four_pairs: Tensor, vgg: Path
+) -> None:
+    changes = ["data.crop=40", f"training.precision={precision}"]
+    if name != "edge":
+        changes += ["generator.channels=4", "generator.blocks=1", "discriminator.channels=4"]
+    recipe = load_recipe(name, changes)
+    torch.manual_seed(1)
+    fabric = make_fabric(Devices("cuda"), recipe.training)
+    players = set_up_players(fabric, recipe, vgg)
+    mix = torch.rand(5, 4, 1, 1, 1).cuda()
+    losses = [train_step(fabric, recipe, players, four_pairs.cuda(), mix) for _ in range(20)]
+    assert losses[-1]["generator"].isfinite()
+    distance = "pixel" if name == "edge" else "content"
+    assert losses[-1][distance] < losses[0][distance]
+    assert all(p.dtype == torch.float32 for p in players.generator.parameters())
+
+
 def test_fp16_is_refused_on_a_processor() -> None:
     recipe = load_recipe("edge", ["training.precision=fp16"])
     with pytest.raises(DeblurError, match="fp32 or bf16 on a processor"):

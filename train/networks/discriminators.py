@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deblurgan.train.networks.layers import DOCUMENTED, InstanceNorm2d, at_least, initialise_normal
+from deblurgan.train.networks.layers import InstanceNorm2d, initialise_normal
+from deblurgan.train.settings import DOCUMENTED, at_least
 
 KERNEL = 4
 SLOPE = 0.2

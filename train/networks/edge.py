@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deblurgan.train.networks.generator import Generator
-from deblurgan.train.networks.layers import DOCUMENTED, at_least
+from deblurgan.train.settings import DOCUMENTED, at_least
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,13 @@
-"""What several networks are made of: norms, their first weights, and the checks
-of their settings.
-"""
+"""What several networks are made of: norms and first weights, and a check of settings."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 Norm = Literal["instance", "batch"]
-
-# How pydantic, where recipes are read, sees settings: each field's docstring is
-# its explanation, and what is not a field is an error.
-DOCUMENTED: dict[str, Any] = {"use_attribute_docstrings": True, "extra": "forbid"}
 
 
 class NormSettings(Protocol):
@@ -55,14 +49,6 @@ def initialise_normal(module: nn.Module) -> None:
     elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and module.weight is not None:
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
-
-
-def at_least(bound: int, settings: Any, *names: str) -> None:
-    """Raise ``ValueError`` for the first of the settings named that is below."""
-    for name in names:
-        value = getattr(settings, name)
-        if value < bound:
-            raise ValueError(f"{name} must be at least {bound}, not {value}")
 
 
 def check_dropout(share: float) -> None:

@@ -8,14 +8,8 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from deblurgan.train.networks.generator import Generator, Skip, add_skip
-from deblurgan.train.networks.layers import (
-    DOCUMENTED,
-    Norm,
-    at_least,
-    check_dropout,
-    initialise_normal,
-    make_norm,
-)
+from deblurgan.train.networks.layers import Norm, check_dropout, initialise_normal, make_norm
+from deblurgan.train.settings import DOCUMENTED, at_least
 
 Padding = Literal["reflect", "zeros"]
 Upsampling = Literal["transpose", "nearest"]

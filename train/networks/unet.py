@@ -9,14 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from deblurgan.train.networks.generator import MINIMUM_SIZE, Generator, Skip, add_skip
-from deblurgan.train.networks.layers import (
-    DOCUMENTED,
-    Norm,
-    at_least,
-    check_dropout,
-    initialise_normal,
-    make_norm,
-)
+from deblurgan.train.networks.layers import Norm, check_dropout, initialise_normal, make_norm
+from deblurgan.train.settings import DOCUMENTED, at_least
 
 # pix2pix drops only where channels no longer grow: the three levels above the innermost of 8.
 FIRST_LEVEL_WITH_DROPOUT = 4
