@@ -185,6 +185,26 @@ def training(
     write_json(json_file, asdict(result))
 
 
+@app.command(no_args_is_help=True)
+def curves(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders that deblur-train run made.")
+    ],
+    picture: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PICTURE", help="A PNG file to draw to.")
+    ],
+) -> None:
+    """Draw how training runs went: their loss, and the gain on held-out pairs.
+
+    Example: deblur-bench curves runs/mine -o curves.png
+    """
+    console.require("bench", "matplotlib")
+    from deblurgan.benchmarks.curves import draw_curves
+    from deblurgan.runtime.whole_file import write_whole
+
+    write_whole(picture, draw_curves(runs))
+
+
 def write_json(path: Path | None, result: dict[str, Any]) -> None:
     """JSON has no infinity; a figure that is infinite is null."""
     if path is not None:

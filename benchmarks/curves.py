@@ -1,0 +1,79 @@
+"""Curves of training runs: what they were trained for, and what held-out pairs gained."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from deblurgan.runtime.errors import DeblurError
+
+matplotlib.use("agg")
+
+LOSSES = ("content", "pixel")  # of those a run has, the first is drawn
+WINDOW = 50  # points that a loss is averaged over
+
+Points = list[tuple[float, float]]
+
+
+def draw_curves(runs: list[Path]) -> bytes:
+    """A PNG of the runs' loss and of the gain in PSNR over the blurred input, by pictures.
+
+    Raises ``DeblurError`` for a folder without a run's log.
+    """
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    loss_axes, gain_axes = figure.subplots(1, 2)
+    for run in runs:
+        rows = read_log(run / "log.csv")
+        loss = next((name for name in LOSSES if column(rows, name)), "generator")
+        points = smooth(column(rows, loss))
+        first = points[0][1] if points else 1.0
+        loss_axes.plot(
+            [x for x, _ in points], [y / first for _, y in points], label=f"{run.name}: {loss} loss"
+        )
+        gain_axes.plot(*zip(*column(rows, "gain_db"), strict=True), marker=".", label=run.name)
+    loss_axes.set(title="loss, of its first value", xlabel="pictures", yscale="log")
+    gain_axes.set(title="PSNR on held-out pairs over the blurred input, dB", xlabel="pictures")
+    gain_axes.axhline(0, color="grey", linewidth=0.8)
+    for axes in (loss_axes, gain_axes):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    return image.getvalue()
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="") as log:
+            rows = list(csv.DictReader(log))
+    except OSError as error:
+        raise DeblurError(
+            path,
+            expected="the log of a run of deblur-train",
+            found=(error.strerror or str(error)).lower(),
+            remedy="name the folder that was its --output",
+        ) from None
+    if not rows or "gain_db" not in rows[0] or not column(rows, "gain_db"):
+        raise DeblurError(
+            path,
+            expected="the log of a run that has validated at least once",
+            found=f"{len(rows)} rows without gain_db",
+            remedy="let it train for longer, or lower training.validate_every",
+        )
+    return rows
+
+
+def column(rows: list[dict[str, str]], name: str) -> Points:
+    """Pictures and value, of the rows that have the value."""
+    return [(float(row["samples"]), float(row[name])) for row in rows if row.get(name)]
+
+
+def smooth(points: Points) -> Points:
+    """Means of ``WINDOW`` points one after the other, or of a twentieth of all."""
+    size = max(1, min(WINDOW, len(points) // 20))
+    groups = [points[i : i + size] for i in range(0, len(points) - size + 1, size)]
+    return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]

@@ -1,0 +1,50 @@
+"""Curves of runs, drawn from their logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deblurgan.benchmarks.curves import column, draw_curves, read_log, smooth
+from deblurgan.runtime.errors import DeblurError
+
+LOG = """step,samples,content,pixel,gain_db
+1,8,2.0,,
+2,16,1.0,,
+2,16,,,-0.5
+3,24,0.5,,
+3,24,,,0.4
+"""
+
+
+def test_the_columns_have_the_rows_that_hold_a_value(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(LOG)
+    rows = read_log(tmp_path / "log.csv")
+    assert column(rows, "content") == [(8, 2), (16, 1), (24, 0.5)]
+    assert column(rows, "gain_db") == [(16, -0.5), (24, 0.4)]
+    assert column(rows, "pixel") == []
+
+
+def test_smoothing_takes_means_of_neighbours() -> None:
+    points = [(float(i), float(i % 2)) for i in range(200)]
+    assert smooth(points)[:2] == [(9.0, 0.5), (19.0, 0.5)]
+    assert smooth([(1.0, 3.0)]) == [(1.0, 3.0)]
+
+
+def test_a_picture_is_drawn_with_ink_in_both_halves(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(LOG)
+    picture = cv2.imdecode(np.frombuffer(draw_curves([tmp_path]), np.uint8), cv2.IMREAD_COLOR)
+    left, right = np.array_split(picture, 2, axis=1)
+    assert left.std() > 5
+    assert right.std() > 5
+
+
+def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DeblurError, match=r"log\.csv: expected the log of a run"):
+        draw_curves([tmp_path])
+    (tmp_path / "log.csv").write_text("step,samples,gain_db\n1,8,\n")
+    with pytest.raises(DeblurError, match="validated at least once"):
+        draw_curves([tmp_path])
