@@ -157,7 +157,7 @@ def open_data(fabric: Fabric, recipe: Recipe, run: Run) -> Data:
     try:
         make_folder(run.output)
         for name in run.data:
-            source = find_source(name, "train")
+            source = find_source(name, "train", gamma=recipe.data.gamma)
             check_source(share(source, fabric), recipe.data.smallest(source))
             training, validation = hold_out(source)
             sources.append(training)

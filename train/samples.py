@@ -50,6 +50,8 @@ class SampleSettings:
     scale: float = 1.0
     """Pairs are made this much smaller before they are cropped; 0.5 is the paper's
     half-size GoPro."""
+    gamma: bool = False
+    """Take GOPRO_Large's blur_gamma, blurred in linear light, instead of its blur."""
     flips: Literal["none", "horizontal", "all"] = "all"
     """none, horizontal, or all eight orientations of a square."""
     reuse: int = 32

@@ -339,6 +339,20 @@ def test_collapse_stops_and_names_the_last_good_checkpoint(
         train_tiny()
 
 
+def test_gopro_as_unpacked_with_blur_or_blur_gamma(
+    train_tiny: Callable[..., Path], pairs: Path, tmp_path: Path
+) -> None:
+    for part in ("train", "test"):
+        sequence = tmp_path / "GOPRO_Large" / part / "GOPR0001_11_00"
+        shutil.copytree(pairs / "sharp", sequence / "sharp")
+        shutil.copytree(pairs / "sharp", sequence / "blur")
+        shutil.copytree(pairs / "blur", sequence / "blur_gamma")
+    data = [str(tmp_path / "GOPRO_Large")]
+    plain = train_tiny(data=data)
+    gamma = train_tiny(tiny("edge", "data.gamma=true"), "gamma", data=data)
+    assert rows(plain, "psnr_blurred")[-1][1] == 100 > rows(gamma, "psnr_blurred")[-1][1]
+
+
 def test_pairs_that_are_sharp_already_stop_nothing(
     train_tiny: Callable[..., Path], pairs: Path, tmp_path: Path
 ) -> None:
