@@ -153,7 +153,7 @@ def training(
     data: Annotated[
         list[str], typer.Argument(metavar="DATA...", help="Folders, as deblur-train run has them.")
     ],
-    recipe: Annotated[str, typer.Option(help="paper, or a TOML file of its kind.")] = "paper",
+    recipe: Annotated[str, typer.Option(help="edge, paper, keras, or a TOML file.")] = "paper",
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change a value of the recipe."),
@@ -165,23 +165,23 @@ def training(
     rounds: Annotated[int, typer.Option(min=1, help="Steps to time.")] = 3,
     json_file: JsonOption = None,
 ) -> None:
-    """One training step next to a plain one of the paper's, and the wait for pairs.
+    """One training step next to a plain one of the paper's, and the share spent waiting for pairs.
 
     Example: deblur-bench training photos/
     """
     console.require("bench", "torch", "lightning_fabric", "pydantic", "safetensors")
-    from deblurgan.benchmarks.training import compare_with_plain
+    from deblurgan.benchmarks.training import measure_training
     from deblurgan.train.recipe import load_recipe
 
     check_json_target(json_file)
-    result = compare_with_plain(
+    result = measure_training(
         load_recipe(recipe, changes or ()), data, vgg, workers=workers, rounds=rounds
     )
-    output.print(
-        f"{result.batch} x {result.crop}x{result.crop} on {result.device}: plain step "
-        f"{result.plain_seconds:.2f} s, ours {result.our_seconds:.2f} s: {result.ratio:.2f} times "
-        f"the images a second; {result.waiting:.1%} of the time waits for pairs"
-    )
+    said = f"{result.batch} x {result.crop}x{result.crop} on {result.device}: a step takes "
+    said += f"{result.seconds:.2f} s, {result.waiting:.1%} of the loop's time waits for pairs"
+    if result.ratio is not None:
+        said += f"; a plain step {result.plain_seconds:.2f} s, {result.ratio:.2f} times as long"
+    output.print(said)
     write_json(json_file, asdict(result))
 
 

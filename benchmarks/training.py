@@ -19,49 +19,41 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deblurgan.benchmarks.speed import seconds
-from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.devices import Devices, make_fabric
 from deblurgan.train.loop import Run, draw_mix, open_data
 from deblurgan.train.networks import (
     PatchDiscriminator,
-    PatchSettings,
     ResNetGenerator,
-    ResNetSettings,
 )
-from deblurgan.train.recipe import LossSettings, Recipe
-from deblurgan.train.samples import batches
+from deblurgan.train.recipe import Recipe
+from deblurgan.train.samples import BATCHES_OF_LANES, batches
 from deblurgan.train.step import set_up_players, train_step
 from deblurgan.train.vgg import CONVOLUTIONS, POOLINGS
 
 
 @dataclass(frozen=True)
 class TrainingSpeed:
-    """Seconds of the plain step and of ours on the same pairs (medians), the median
-    of the rounds' ratios, and the share of its time that our loop waits for pairs.
+    """Seconds of one step of ours and of the plain one on the same pairs (medians), and
+    the median of the rounds' ratios; no plain one where the recipe is not of the paper's
+    kind. ``waiting`` is the share of its time that our loop waits for pairs.
     """
 
     device: str
     batch: int
     crop: int
-    plain_seconds: float
-    our_seconds: float
-    ratio: float
+    seconds: float
+    plain_seconds: float | None
+    ratio: float | None
     waiting: float
 
 
 class PlainStep:
     """The paper's step: five updates of the critic, then the generator's."""
 
-    def __init__(
-        self,
-        generator: ResNetSettings,
-        critic: PatchSettings,
-        loss: LossSettings,
-        device: torch.device,
-    ) -> None:
-        self.loss = loss
-        self.generator = ResNetGenerator(generator)
-        self.critic = PatchDiscriminator(critic)
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.loss = recipe.loss
+        self.generator = ResNetGenerator(recipe.generator.settings)
+        self.critic = PatchDiscriminator(recipe.discriminator.settings)
         self.features = plain_vgg()
         for network in (self.generator, self.critic, self.features):
             network.to(device).train()
@@ -110,57 +102,51 @@ def plain_vgg() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def compare_with_plain(
+def measure_training(
     recipe: Recipe, data: list[str], vgg: Path | None, *, workers: int, rounds: int = 3
 ) -> TrainingSpeed:
-    """Both steps in turn, ``rounds`` times, after one to warm up; then our loop alone.
-
-    Raises ``DeblurError`` for a recipe of other networks and losses than the paper's.
+    """Our step and the plain one in turn, ``rounds`` times, after one to warm up; then our
+    loop alone, for twice as many steps.
     """
-    check_kind(recipe)
     fabric = make_fabric(Devices(), recipe.training)
     with tempfile.TemporaryDirectory() as folder:
         samples = open_data(fabric, recipe, Run(data, Path(folder))).samples
-    plain = PlainStep(
-        recipe.generator.settings, recipe.discriminator.settings, recipe.loss, fabric.device
-    )
+    plain = PlainStep(recipe, fabric.device) if is_papers_kind(recipe) else None
     players = set_up_players(fabric, recipe, vgg)
     mix = draw_mix(recipe, 0).to(fabric.device)
 
     def ours(pairs: Tensor) -> float:
         return train_step(fabric, recipe, players, pairs, mix)["generator"].item()
 
-    times, waits, total = [], 0.0, 0.0
+    own, plains, waits, total = [], [], 0.0, 0.0
     with closing(batches(samples, batch=recipe.training.batch, first=0, workers=workers)) as coming:
-        pairs = next(coming).to(fabric.device)
+        # The workers fill their first regions, which is dear, and then rest.
+        for _ in range(BATCHES_OF_LANES):
+            pairs = next(coming).to(fabric.device)
         for _ in range(rounds + 1):
-            theirs = seconds(lambda: plain(pairs))
-            times.append((theirs, seconds(lambda: ours(pairs))))
-        for _ in range(rounds):
+            if plain is not None:
+                plains.append(seconds(lambda: plain(pairs)))
+            own.append(seconds(lambda: ours(pairs)))
+        for _ in range(2 * rounds):
             start = time.perf_counter()
             pairs = next(coming).to(fabric.device)
             waits += time.perf_counter() - start
             ours(pairs)
             total += time.perf_counter() - start
-    del times[0]
+    ratios = [theirs / mine for theirs, mine in zip(plains, own, strict=False)][1:]
     return TrainingSpeed(
         device=str(fabric.device),
         batch=recipe.training.batch,
         crop=recipe.data.crop,
-        plain_seconds=statistics.median(theirs for theirs, _ in times),
-        our_seconds=statistics.median(mine for _, mine in times),
-        ratio=statistics.median(theirs / mine for theirs, mine in times),
+        seconds=statistics.median(own[1:]),
+        plain_seconds=statistics.median(plains[1:]) if plains else None,
+        ratio=statistics.median(ratios) if ratios else None,
         waiting=waits / total,
     )
 
 
-def check_kind(recipe: Recipe) -> None:
+def is_papers_kind(recipe: Recipe) -> bool:
+    """Whether the plain step trains the same networks for the same losses."""
     kind = (recipe.generator.name, recipe.discriminator.name, recipe.loss.game)
-    if kind != ("resnet", "patch", "wgan-gp") or recipe.loss.pixel or not recipe.loss.content:
-        raise DeblurError(
-            "deblur-bench training",
-            expected="the recipe paper, with sizes of your own",
-            found=f"{', '.join(kind)} with weights {recipe.loss.pixel} for pixels and "
-            f"{recipe.loss.content} for content",
-            remedy="add --recipe paper",
-        )
+    loss = recipe.loss
+    return kind == ("resnet", "patch", "wgan-gp") and bool(loss.content) and not loss.pixel

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -82,6 +83,19 @@ def photo() -> NDArray[np.uint8]:
     picture[20:40, 30:60] = (250, 30, 20)
     picture[50:80, 90:130] = (10, 240, 250)
     return picture.astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def pairs(photo: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten pairs of 64x64 pixels, blurred sideways, as ``blur/`` and ``sharp/``."""
+    folder = tmp_path_factory.mktemp("data") / "pairs"
+    for name in ("blur", "sharp"):
+        (folder / name).mkdir(parents=True)
+    for index in range(10):
+        sharp = np.roll(photo, 13 * index, 1)[20:84, :64, ::-1]
+        cv2.imwrite(str(folder / "sharp" / f"{index}.png"), sharp)
+        cv2.imwrite(str(folder / "blur" / f"{index}.png"), cv2.blur(sharp, (5, 1)))
+    return folder
 
 
 @pytest.fixture(scope="session")

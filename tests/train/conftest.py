@@ -38,16 +38,3 @@ def picture(photo: NDArray[np.uint8]) -> Tensor:
 def tiny_edge() -> EdgeGenerator:
     torch.manual_seed(1)
     return EdgeGenerator(EdgeSettings(channels=8, blocks=2, deep_blocks=1))
-
-
-@pytest.fixture(scope="session")
-def pairs(photo: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pairs of 64x64 pixels, blurred sideways, as ``blur/`` and ``sharp/``."""
-    folder = tmp_path_factory.mktemp("data") / "pairs"
-    for name in ("blur", "sharp"):
-        (folder / name).mkdir(parents=True)
-    for index in range(10):
-        sharp = np.roll(photo, 13 * index, 1)[20:84, :64, ::-1]
-        cv2.imwrite(str(folder / "sharp" / f"{index}.png"), sharp)
-        cv2.imwrite(str(folder / "blur" / f"{index}.png"), cv2.blur(sharp, (5, 1)))
-    return folder
