@@ -10,13 +10,14 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from deblurgan.runtime.errors import DeblurError
@@ -126,6 +127,21 @@ def parse_size(text: str) -> tuple[int, int]:
             remedy="write it like --size 1280x720",
         )
     return int(match[1]), int(match[2])
+
+
+@contextmanager
+def watching(done: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, which is told how much is done, and of how much."""
+    with Progress(
+        TextColumn("{task.completed} of {task.total} {task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(compact=True),
+        console=messages,
+        disable=not (shown and messages.is_terminal),
+        transient=True,
+    ) as bar:
+        task = bar.add_task(done, total=None)
+        yield lambda completed, total: bar.update(task, completed=completed, total=total)
 
 
 def complain(line: str) -> None:

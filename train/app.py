@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
@@ -152,7 +149,7 @@ def evaluate(
     from deblurgan.train.devices import find_device
     from deblurgan.train.report import evaluate_checkpoint, report_table
 
-    with watching("measured") as watch:
+    with console.watching("measured") as watch:
         report = evaluate_checkpoint(
             checkpoint,
             data,
@@ -197,7 +194,7 @@ def blur(
     from deblurgan.train.synthesis import write_pair_set
 
     source = find_source(photos, "train")
-    with watching("written") as watch:
+    with console.watching("written") as watch:
         write_pair_set(source, output, count=count, seed=seed, method=method.value, watch=watch)
     if preview is not None:
         sheet = draw(source, seed=seed, method=method.value, rows=min(count, 4))
@@ -221,7 +218,7 @@ def organize(
     console.require("train", *MODULES)
     from deblurgan.train.organize import organize as place_files
 
-    with watching("placed") as watch:
+    with console.watching("placed") as watch:
         place_files(gopro, output, link=link, watch=watch)
 
 
@@ -241,21 +238,6 @@ def recipe(
     from deblurgan.train.recipe import load_recipe, render_recipe
 
     typer.echo(render_recipe(load_recipe(name, changes or ())), nl=False)
-
-
-@contextmanager
-def watching(done: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, which is told how much is done, and of how much."""
-    with Progress(
-        TextColumn("{task.completed} of {task.total} {task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(compact=True),
-        console=console.messages,
-        disable=not console.messages.is_terminal,
-        transient=True,
-    ) as bar:
-        task = bar.add_task(done, total=None)
-        yield lambda completed, total: bar.update(task, completed=completed, total=total)
 
 
 def parse_time(text: str) -> float:

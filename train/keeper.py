@@ -13,7 +13,7 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.checkpoint import save_checkpoint
 from deblurgan.train.contact_sheet import contact_sheet
 from deblurgan.train.devices import told_once, total
-from deblurgan.train.evaluation import EvaluationPair, restore
+from deblurgan.train.evaluation import EvaluationPair, restore, spread
 from deblurgan.train.journal import Journal
 from deblurgan.train.metrics import psnr
 from deblurgan.train.state import Origin, Progress, save_state
@@ -57,7 +57,10 @@ class Keeper:
         figures = {"psnr_blurred": before, "psnr": after, "gain_db": after - before}
         progress.validated = progress.step
         if self.journal is not None:
-            sheet = contact_sheet(mine[:SHEET_ROWS], restored[:SHEET_ROWS])
+            pairs, pictures = zip(
+                *spread(list(zip(mine, restored, strict=True)), SHEET_ROWS), strict=True
+            )
+            sheet = contact_sheet(pairs, pictures)
             self.journal.validated(progress, self.origin.batch, figures, sheet)
         gain = figures["gain_db"]
         if not math.isfinite(gain):

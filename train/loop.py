@@ -20,6 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import make_folder
 from deblurgan.train.checkpoint import load_checkpoint
@@ -158,7 +159,8 @@ def open_data(fabric: Fabric, recipe: Recipe, run: Run) -> Data:
         make_folder(run.output)
         for name in run.data:
             source = find_source(name, "train", gamma=recipe.data.gamma)
-            check_source(share(source, fabric), recipe.data.smallest(source))
+            with console.watching(f"pictures of {name} checked", fabric.is_global_zero) as watch:
+                check_source(share(source, fabric), recipe.data.smallest(source), watch)
             training, validation = hold_out(source)
             sources.append(training)
             held_out.append(validation)
