@@ -8,7 +8,6 @@ one, all gradients taken that its code takes, wanted or not.
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ from torch.nn import functional as F
 
 from deblurgan.benchmarks.speed import seconds
 from deblurgan.train.devices import Devices, make_fabric
-from deblurgan.train.loop import Run, draw_mix, open_data
+from deblurgan.train.loop import draw_mix, open_data
 from deblurgan.train.networks import (
     PatchDiscriminator,
     ResNetGenerator,
 )
 from deblurgan.train.recipe import Recipe
-from deblurgan.train.samples import BATCHES_OF_LANES, batches
-from deblurgan.train.step import set_up_players, train_step
+from deblurgan.train.samples import BATCHES_OF_LANES, PREFETCH, batches
+from deblurgan.train.step import load_content_weights, set_up_players, train_step
 from deblurgan.train.vgg import CONVOLUTIONS, POOLINGS
 
 
@@ -106,13 +105,12 @@ def measure_training(
     recipe: Recipe, data: list[str], vgg: Path | None, *, workers: int, rounds: int = 3
 ) -> TrainingSpeed:
     """Our step and the plain one in turn, ``rounds`` times, after one to warm up; then our
-    loop alone, for twice as many steps.
+    loop alone, until it has used up what the workers made meanwhile, and as long again.
     """
     fabric = make_fabric(Devices(), recipe.training)
-    with tempfile.TemporaryDirectory() as folder:
-        samples = open_data(fabric, recipe, Run(data, Path(folder))).samples
+    samples = open_data(fabric, recipe, data).samples
     plain = PlainStep(recipe, fabric.device) if is_papers_kind(recipe) else None
-    players = set_up_players(fabric, recipe, vgg)
+    players = set_up_players(fabric, recipe, load_content_weights(recipe, vgg))
     mix = draw_mix(recipe, 0).to(fabric.device)
 
     def ours(pairs: Tensor) -> float:
@@ -127,12 +125,15 @@ def measure_training(
             if plain is not None:
                 plains.append(seconds(lambda: plain(pairs)))
             own.append(seconds(lambda: ours(pairs)))
-        for _ in range(2 * rounds):
+        ahead = PREFETCH * workers
+        for number in range(ahead + max(ahead, rounds)):
             start = time.perf_counter()
             pairs = next(coming).to(fabric.device)
-            waits += time.perf_counter() - start
+            waited = time.perf_counter() - start
             ours(pairs)
-            total += time.perf_counter() - start
+            if number >= ahead:
+                waits += waited
+                total += time.perf_counter() - start
     ratios = [theirs / mine for theirs, mine in zip(plains, own, strict=False)][1:]
     return TrainingSpeed(
         device=str(fabric.device),

@@ -17,4 +17,8 @@ if importlib.util.find_spec("deblurgan") is None:
 
 from deblurgan.train.app import main
 
+# Several devices: each process is started like this one, which a folder's name is for.
+sys.argv[0] = str(Path(__file__).resolve().parent)
+__spec__ = None
+
 main()

@@ -83,14 +83,18 @@ def run(
     ] = 1,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, help="Processes that read and blur; by default 0 on a GPU, else 1."),
+        typer.Option(
+            min=0,
+            help="Processes that read and blur: by default one, beside a GPU up to 12; "
+            "0 blurs on the GPU.",
+        ),
     ] = None,
 ) -> None:
     """Train, or go on with the run in FOLDER when it holds one.
 
     The same command again resumes exactly where the last state was saved,
-    whatever stopped it. Held-out pictures are deblurred now and then:
-    best.safetensors is what gained most on them.
+    whatever stopped it: a signal (exit status 130), the time limit (0), a power cut.
+    Held-out pictures are deblurred now and then: best.safetensors is what gained most.
 
     Examples: deblur-train run photos/ -o runs/edge --time-limit 2h
 
@@ -99,18 +103,22 @@ def run(
     console.require("train", *MODULES)
     seconds = None if time_limit is None else parse_time(time_limit)
     from deblurgan.train.devices import Devices
-    from deblurgan.train.loop import Run, train
+    from deblurgan.train.loop import Ending, Run, train
     from deblurgan.train.recipe import load_recipe
 
-    finished = train(
+    ending = train(
         load_recipe(recipe, changes or ()),
         Run(data, output, Devices(device, devices), workers, seconds, vgg, start_from),
     )
+    if ending is None:
+        return  # the first process speaks for all
+    if ending is not Ending.FINISHED:
+        console.messages.print(f"not finished: {ending.value}; the same command goes on with it")
     best = output / "best.safetensors"
-    if not finished:
-        console.messages.print("not finished: the same command goes on with it")
     if best.exists():
         typer.echo(f"best: {best}; make a model of it with: deblur-export onnx {best}")
+    if ending is Ending.STOPPED:
+        raise typer.Exit(console.INTERRUPTED)
 
 
 @app.command(no_args_is_help=True)
@@ -193,6 +201,8 @@ def blur(
     from deblurgan.train.preview import preview as draw
     from deblurgan.train.synthesis import write_pair_set
 
+    if preview is not None:
+        check_preview(preview)
     source = find_source(photos, "train")
     with console.watching("written") as watch:
         write_pair_set(source, output, count=count, seed=seed, method=method.value, watch=watch)
@@ -238,6 +248,24 @@ def recipe(
     from deblurgan.train.recipe import load_recipe, render_recipe
 
     typer.echo(render_recipe(load_recipe(name, changes or ())), nl=False)
+
+
+def check_preview(picture: Path) -> None:
+    """Before the set is written, not after it."""
+    if picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise DeblurError(
+            picture,
+            expected="a picture's name ending in .png, .jpg or .webp",
+            found=picture.suffix or "no ending",
+            remedy=f"write --preview {picture.with_suffix('.png')}",
+        )
+    if not picture.absolute().parent.is_dir():
+        raise DeblurError(
+            picture,
+            expected="a folder that exists",
+            found="no such folder",
+            remedy=f"make it with: mkdir -p {picture.parent}",
+        )
 
 
 def parse_time(text: str) -> float:

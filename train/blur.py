@@ -26,6 +26,7 @@ from deblurgan.train.jpeg import compress
 from deblurgan.train.settings import DOCUMENTED
 
 KERNEL_SIZE = 64
+LONGEST_TRAJECTORY = KERNEL_SIZE - 4.0  # pixels that a path may be wide
 SMALLEST_PICTURE = KERNEL_SIZE // 2 + 1  # a side; the border is reflected by half a kernel
 TRAJECTORY_STEPS = 2000
 TRAJECTORY_LENGTH = 60.0
@@ -54,7 +55,7 @@ class BlurRecipe:
     """Share of pictures, from 0 to 1, that are left sharp."""
     length: tuple[float, float] = (1.0, 36.0)
     """Range of how far a point travels during the exposure, in pixels, from 0 to 512;
-    for trajectory kernels, the diameter of the circle around their mean."""
+    for trajectory kernels, the diameter of the circle around their mean, 60 at most."""
     gamma: tuple[float, float] = (1.0, 2.2)
     """Range of the transfer curve that light is summed behind, from 0.1 to 10: 2.2 for
     a camera, 1 for data sets that averaged coded frames."""
@@ -114,7 +115,7 @@ def degrade(sharp: Tensor, recipe: BlurRecipe, random: torch.Generator) -> tuple
             light = shake(light, length, random)
         else:
             exposure = EXPOSURES[int(torch.randint(len(EXPOSURES), (), generator=random))]
-            kernel = trajectory_kernel(random, length, exposure)
+            kernel = trajectory_kernel(random, min(length, LONGEST_TRAJECTORY), exposure)
             light = convolve(light, kernel.to(light.device))
         blurred = from_light(light, gamma)
     if chance(recipe.noise_share):

@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -105,28 +108,47 @@ def make_precision(precision: str, kind: str) -> Precision:
     return KeepInputs("16-mixed", kind)
 
 
-def share_errors(fabric: Fabric, error: DeblurError | None) -> None:
-    """Raise the first process's error in all of them, so that none waits for the others."""
-    errors: list[Any] = [error]
+@contextmanager
+def together(fabric: Fabric) -> Iterator[None]:
+    """What one process fails at in here ends all of them, so that none waits for the
+    others. Nothing in here may wait for them either.
+    """
+    error = None
+    try:
+        yield
+    except DeblurError as found:
+        error = found
+    for told in gathered(fabric, error and vars(error)):
+        if told is not None:
+            raise told_once(fabric, error or DeblurError(**told)) from None
+
+
+def check_alike(fabric: Fabric, folder: Path, facts: dict[str, Any]) -> None:
+    """Raise ``DeblurError`` where processes know of another run, or of another point of it."""
+    first, *others = gathered(fabric, facts)
+    for number, other in enumerate(others, 1):
+        for name, value in first.items():
+            if other[name] != value:
+                error = DeblurError(
+                    folder,
+                    expected=f"the same {name} for all processes",
+                    found=f"{value} in the first, {other[name]} in number {number}",
+                    remedy="let all machines see the same data and the same --output folder",
+                )
+                raise told_once(fabric, error)
+
+
+def gathered(fabric: Fabric, value: Any) -> list[Any]:
+    """Every process's value, in the order of their ranks."""
+    values = [value] * fabric.world_size
     if fabric.world_size > 1:
-        errors = [None] * fabric.world_size
-        told = None if error is None else vars(error)
-        torch.distributed.all_gather_object(errors, told)
-        errors = [None if told is None else rebuilt(told) for told in errors]
-    for found in errors:
-        if found is not None:
-            raise told_once(fabric, found)
+        torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def told_once(fabric: Fabric, error: DeblurError) -> BaseException:
     """An error that all processes have, for one of them to tell."""
     return error if fabric.is_global_zero else SystemExit(console.BAD_INPUT)
-
-
-def rebuilt(told: dict[str, Any]) -> DeblurError:
-    return DeblurError(
-        told["subject"], expected=told["expected"], found=told["found"], remedy=told["remedy"]
-    )
 
 
 def total(fabric: Fabric, numbers: list[float]) -> list[float]:

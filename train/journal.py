@@ -134,13 +134,18 @@ def told(folder: Path) -> Iterator[None]:
 def keep_rows(log: Path, step: int) -> None:
     """Leave the rows up to ``step``, under the header."""
     rows: list[dict[str, str]] = []
-    if log.exists():
-        with log.open(newline="") as file:
-            rows = [
-                row
-                for row in csv.DictReader(file)
-                if row["step"] and None not in row.values() and int(row["step"]) <= step
-            ]
+    try:
+        if log.exists():
+            with log.open(newline="") as file:
+                found = [row for row in csv.DictReader(file) if None not in row.values()]
+            rows = [row for row in found if int(row["step"]) <= step]
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise DeblurError(
+            log,
+            expected="the table that this run has written so far",
+            found=f"another file ({type(error).__name__}: {error})",
+            remedy=f"move it away: mv {log} {log}.old; the run goes on without it",
+        ) from None
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
     writer.writeheader()

@@ -12,7 +12,7 @@ from torch import Tensor
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.checkpoint import save_checkpoint
 from deblurgan.train.contact_sheet import contact_sheet
-from deblurgan.train.devices import told_once, total
+from deblurgan.train.devices import together, told_once, total
 from deblurgan.train.evaluation import EvaluationPair, restore, spread
 from deblurgan.train.journal import Journal
 from deblurgan.train.metrics import psnr
@@ -42,6 +42,7 @@ class Keeper:
 
     def validate(self) -> None:
         """Measure the moving average on the held-out pairs; keep it if it is the best."""
+        self.check_weights()
         progress, fabric = self.progress, self.fabric
         mine = self.held_out[fabric.global_rank :: fabric.world_size]
         restored = [restore(self.players.average, pair.blurred) for pair in mine]
@@ -63,8 +64,6 @@ class Keeper:
             sheet = contact_sheet(pairs, pictures)
             self.journal.validated(progress, self.origin.batch, figures, sheet)
         gain = figures["gain_db"]
-        if not math.isfinite(gain):
-            raise self.stopped("finite pictures on the held-out pairs", f"PSNR {after}")
         allowed = self.origin.recipe.training.collapse
         if allowed and gain < progress.best - allowed:
             raise self.stopped(
@@ -76,12 +75,18 @@ class Keeper:
             self.write("best.safetensors", gain)
 
     def save(self) -> None:
-        """Write the last weights, and the state that a resumed run starts from."""
-        if not all(bool(p.isfinite().all()) for p in self.players.generator.parameters()):
-            raise self.stopped("finite weights", "NaN or infinity among them")
-        if self.fabric.is_global_zero:
-            save_state(self.output, self.origin, self.progress, self.players, self.fabric)
-            self.write("last.safetensors", None)
+        """Write the state that a resumed run starts from, and the last weights."""
+        self.check_weights()
+        with together(self.fabric):
+            if self.fabric.is_global_zero:
+                save_state(self.output, self.origin, self.progress, self.players, self.fabric)
+                self.write("last.safetensors", None)
+
+    def check_weights(self) -> None:
+        """Raise for weights that are not finite, before they are measured or saved."""
+        for network in (self.players.generator, self.players.average):
+            if not all(bool(p.isfinite().all()) for p in network.parameters()):
+                raise self.stopped("finite weights", "NaN or infinity among them")
 
     def write(self, name: str, gain: float | None) -> None:
         if not self.fabric.is_global_zero:

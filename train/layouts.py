@@ -90,6 +90,13 @@ def find_source(data: str, split: Split, *, gamma: bool = False) -> Source:
             found="a file" if folder.exists() else "nothing",
             remedy="check the path",
         )
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise DeblurError(
+            folder,
+            expected="a folder that may be read",
+            found="permission denied",
+            remedy=f"allow it with: chmod -R u+rX {folder}",
+        )
     parts = list_parts(folder)
     if split == "train" and "train" not in parts and "test" in parts:
         raise DeblurError(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from pathlib import Path
 
 import torch
@@ -24,16 +26,16 @@ from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import make_folder
 from deblurgan.train.checkpoint import load_checkpoint
-from deblurgan.train.devices import Devices, make_fabric, share_errors, total
+from deblurgan.train.devices import Devices, check_alike, make_fabric, together, total
 from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
 from deblurgan.train.journal import Journal
 from deblurgan.train.keeper import Keeper
 from deblurgan.train.layouts import PairSource, Source, check_source, find_source, hold_out
 from deblurgan.train.networks import describe_generator
 from deblurgan.train.recipe import Recipe, ScheduleSettings
-from deblurgan.train.samples import Samples, batches, seeded
-from deblurgan.train.state import Origin, resume_state
-from deblurgan.train.step import Players, follow, set_up_players, train_step
+from deblurgan.train.samples import BATCHES_OF_LANES, Samples, batches, seeded
+from deblurgan.train.state import Origin, has_state, resume_state
+from deblurgan.train.step import Players, follow, load_content_weights, set_up_players, train_step
 
 VALIDATION_SIDE = 512
 
@@ -51,8 +53,17 @@ class Run:
     start_from: Path | None = None
 
 
-def train(recipe: Recipe, run: Run) -> bool:
-    """Train, or go on with the run in ``run.output``; return whether it is finished.
+class Ending(Enum):
+    """Why a start of a run ended."""
+
+    FINISHED = "the schedule is over"
+    TIME_IS_UP = "the time limit was reached"
+    STOPPED = "it was asked to by a signal"
+
+
+def train(recipe: Recipe, run: Run) -> Ending | None:
+    """Train, or go on with the run in ``run.output``; of several processes, the first
+    returns how it ended.
 
     A run ends when its schedule does. The time limit, SIGTERM and Ctrl-C stop
     it before, with everything saved that going on needs. ``output`` receives
@@ -62,36 +73,35 @@ def train(recipe: Recipe, run: Run) -> bool:
     """
     fabric = make_fabric(run.devices, recipe.training)
     torch.manual_seed(recipe.training.seed)
-    data = open_data(fabric, recipe, run)
+    with together(fabric):
+        check_end(recipe.schedule, run.time_limit)
+        make_folder(run.output)
+        vgg = load_content_weights(recipe, run.vgg)
+        data = open_data(fabric, recipe, run.data)
     batch = recipe.training.batch * fabric.world_size
     steps_an_epoch = math.ceil(data.samples.epoch / batch)
     last_step = recipe.schedule.steps or recipe.schedule.epochs * steps_an_epoch or None
     validate_every = recipe.training.validate_every or steps_an_epoch
-    if last_step is None and run.time_limit is None:
-        raise DeblurError(
-            "the recipe's schedule",
-            expected="an end",
-            found="neither epochs nor steps, and no --time-limit",
-            remedy="add --time-limit 2h, say, or --set schedule.epochs=100",
-        )
 
-    players = set_up_players(fabric, recipe, run.vgg)
-    if run.start_from is not None:
-        take_weights(players, run.start_from)
-    origin = Origin(recipe, data.names, batch, run.start_from.name if run.start_from else None)
-    progress = resume_state(run.output, origin, players, fabric)
+    players = set_up_players(fabric, recipe, vgg)
+    started_from = run.start_from.name if run.start_from else None
+    origin = Origin(recipe, data.names, batch, started_from)
+    with together(fabric):
+        if run.start_from is not None and not has_state(run.output):
+            take_weights(players, run.start_from)
+        progress = resume_state(run.output, origin, players, fabric)
+    check_alike(fabric, run.output, {"step": progress.step, "run": origin.digest()})
     clock = Clock(fabric, progress.seconds, run.time_limit, by_time=last_step is None)
     # Often enough to look alive, seldom enough for a GPU not to wait for it.
     look_every = 1 if fabric.device.type == "cpu" else 10
-    workers = run.workers
-    if workers is None:
-        workers = 1 if fabric.device.type == "cpu" else 0  # a GPU blurs for itself
+    workers = usual_workers(fabric.device) if run.workers is None else run.workers
 
     with ExitStack() as stack:
         signalled = stack.enter_context(stop_on_signal())
         journal = None
-        if fabric.is_global_zero:
-            journal = stack.enter_context(Journal(run.output, step=progress.step))
+        with together(fabric):
+            if fabric.is_global_zero:
+                journal = stack.enter_context(Journal(run.output, step=progress.step))
         coming = batches(
             data.samples,
             batch=recipe.training.batch,
@@ -102,6 +112,8 @@ def train(recipe: Recipe, run: Run) -> bool:
         )
         stack.enter_context(closing(coming))
         keeper = Keeper(fabric, run.output, origin, data.held_out, players, progress, journal)
+        if not has_state(run.output):
+            keeper.save()
         if run.start_from is not None and progress.step == 0:
             # Warming up makes good weights worse for a while; that must not pass for the best.
             keeper.validate()
@@ -140,7 +152,11 @@ def train(recipe: Recipe, run: Run) -> bool:
         if not asked and progress.validated != progress.step:
             keeper.validate()
             keeper.save()
-    return done >= 1
+    if not fabric.is_global_zero:
+        return None
+    if asked:
+        return Ending.STOPPED
+    return Ending.FINISHED if done >= 1 else Ending.TIME_IS_UP
 
 
 @dataclass(frozen=True)
@@ -152,21 +168,23 @@ class Data:
     names: list[str]
 
 
-def open_data(fabric: Fabric, recipe: Recipe, run: Run) -> Data:
-    """Find and check all pictures; each process looks at its share of them."""
-    sources, held_out, error = [], [], None
-    try:
-        make_folder(run.output)
-        for name in run.data:
-            source = find_source(name, "train", gamma=recipe.data.gamma)
-            with console.watching(f"pictures of {name} checked", fabric.is_global_zero) as watch:
-                check_source(share(source, fabric), recipe.data.smallest(source), watch)
-            training, validation = hold_out(source)
-            sources.append(training)
-            held_out.append(validation)
-    except DeblurError as found:
-        error = found
-    share_errors(fabric, error)
+def check_end(schedule: ScheduleSettings, time_limit: float | None) -> None:
+    if not (schedule.epochs or schedule.steps or time_limit):
+        raise DeblurError(
+            "the recipe's schedule",
+            expected="an end",
+            found="neither epochs nor steps, and no --time-limit",
+            remedy="add --time-limit 2h, say, or --set schedule.epochs=100",
+        )
+
+
+def open_data(fabric: Fabric, recipe: Recipe, names: list[str]) -> Data:
+    """Find and check all pictures; each process looks at its share of them.
+
+    Raises ``DeblurError`` for the first that cannot be trained on.
+    """
+    found = [find_source(name, "train", gamma=recipe.data.gamma) for name in names]
+    sources, held_out = zip(*map(hold_out, found), strict=True)
     samples = Samples(
         sources,
         recipe.data,
@@ -175,6 +193,9 @@ def open_data(fabric: Fabric, recipe: Recipe, run: Run) -> Data:
         batch=recipe.training.batch * fabric.world_size,
         device=fabric.device,
     )
+    for name, source in zip(names, found, strict=True):
+        with console.watching(f"pictures of {name} checked", fabric.is_global_zero) as watch:
+            check_source(share(source, fabric), recipe.data.smallest(source), watch)
     limit = max(1, recipe.training.validation_pairs // len(held_out))
     pairs = [pair for source in held_out for pair in validation_pairs(source, recipe, limit)]
     return Data(samples, pairs, [name for source in sources for name in picture_names(source)])
@@ -199,6 +220,16 @@ def share(source: Source, fabric: Fabric) -> Source:
 def picture_names(source: Source) -> list[str]:
     files = source.pairs if isinstance(source, PairSource) else source.photos
     return [file.name for file in files]
+
+
+def usual_workers(device: torch.device) -> int:
+    """One beside a processor that has to train as well; for a GPU as many as there are
+    cores, in a number that shares the lanes out (see :mod:`deblurgan.train.samples`).
+    """
+    if device.type == "cpu":
+        return 1
+    spare = (os.cpu_count() or 1) - 1
+    return max(n for n in range(spare + 1) if n == 0 or BATCHES_OF_LANES % n == 0)
 
 
 def take_weights(players: Players, path: Path) -> None:

@@ -16,11 +16,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.blur import BlurRecipe
-from deblurgan.train.networks import DISCRIMINATORS, GENERATORS
+from deblurgan.train.networks import DISCRIMINATORS, GENERATORS, build_generator
+from deblurgan.train.networks.discriminators import DENSE_STRIDE
 from deblurgan.train.samples import SampleSettings
 from deblurgan.train.settings import DOCUMENTED, at_least
 
@@ -102,7 +104,7 @@ class OptimiserSettings:
     """Largest norm of the generator's gradient; 0 does not clip."""
 
     def __post_init__(self) -> None:
-        at_least(0, self, "learning_rate", "weight_decay", "clip")
+        at_least(0, self, "learning_rate", "epsilon", "weight_decay", "clip")
         if self.weight_decay and self.name == "adam":
             raise ValueError("weight_decay is adamw's")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -166,6 +168,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         at_least(1, self, "batch", "validation_pairs")
         at_least(0, self, "seed", "validate_every", "save_every", "collapse")
+        if self.seed >= 2**63:
+            raise ValueError("seed must be below 2 to the power of 63")
         if not 0 <= self.ema < 1:
             raise ValueError("ema must lie from 0 up to, not at, 1")
 
@@ -224,9 +228,24 @@ def parse_recipe(document: dict[str, Any], source: str) -> Recipe:
         for name, kind in TABLES.items()
     }
     recipe = Recipe(**cast(Any, networks), **tables)
+    check_crop(source, recipe)
     if recipe.loss.game == "gan" and getattr(recipe.discriminator.settings, "sigmoid", False):
         raise wrong(source, "discriminator.sigmoid", "false where loss.game is gan", "true")
     return recipe
+
+
+def check_crop(source: str, recipe: Recipe) -> None:
+    """The networks must take pictures of the size that they are trained on."""
+    with torch.device("meta"):  # without memory: for its smallest size alone
+        generator = build_generator(recipe.generator.name, vars(recipe.generator.settings))
+    smallest = {"the generator": generator.minimum_size}
+    if recipe.loss.adversarial and recipe.discriminator.name == "dense":
+        smallest["the dense discriminator"] = 2 * DENSE_STRIDE
+    for network, side in smallest.items():
+        if recipe.data.crop < side:
+            raise wrong(
+                source, "data.crop", f"at least {side} for {network}", str(recipe.data.crop)
+            )
 
 
 def recipe_document(recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -316,7 +335,7 @@ def parse_network(source: str, table: str, values: dict[str, Any]) -> Network:
     choices = NETWORKS[table]
     settings = dict(values)
     name = settings.pop("name", next(iter(choices)))
-    if name not in choices:
+    if not isinstance(name, str) or name not in choices:
         raise wrong(source, f"{table}.name", " or ".join(choices), str(name))
     return Network(name, parse_table(source, table, choices[name][1], settings))
 
@@ -330,6 +349,8 @@ def parse_table(source: str, table: str, kind: type[Any], values: dict[str, Any]
         first = error.errors()[0]
         key = ".".join([table, *(str(part) for part in first["loc"])])
         said = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        if not first["loc"]:  # of the table as a whole
+            raise wrong(source, key, "values that can be", f"others: {said}") from None
         raise wrong(source, key, said, repr(first["input"])) from None
 
 

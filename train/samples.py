@@ -7,13 +7,16 @@ numbers out, and any worker can make any sample.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import itertools
 import math
+import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Any, ClassVar, Literal
 
 import cv2
@@ -34,6 +37,7 @@ REGION = 384  # pixels a side of what is blurred at once, for crops up to two th
 # of their number.
 BATCHES_OF_LANES = 12
 CACHE_BYTES = 2 << 30
+PREFETCH = 4  # batches that each worker is ahead
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class SampleSettings:
             raise ValueError("crop must be at least 8")
         if self.fit == "resize" and self.crop < SMALLEST_PICTURE:
             raise ValueError(f"crop must be at least {SMALLEST_PICTURE} where fit is resize")
-        if not 0 < self.scale <= 1:
-            raise ValueError("scale must be above 0 and at most 1")
+        if not 0.01 <= self.scale <= 1:
+            raise ValueError("scale must be at least 0.01 and at most 1")
         if self.reuse < 1:
             raise ValueError("reuse must be at least 1")
         if any(share < 1 for share in self.mixture):
@@ -259,18 +263,21 @@ def worked(parts: Parts, first: int, workers: int) -> Generator[Tensor, None, No
         batch_size=None,
         sampler=itertools.count(first),
         num_workers=workers,
-        prefetch_factor=4,
+        prefetch_factor=PREFETCH,
         worker_init_fn=use_one_core,
         generator=torch.Generator(),  # else it draws a seed from the global one
         multiprocessing_context="fork" if sys.platform == "linux" else None,
     )
-    # Ctrl-C reaches the whole group, and only the parent may decide what it means:
-    # workers are born, and stay, deaf to it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Ctrl-C, and SIGTERM from a job scheduler, reach the whole group, and only the parent
+    # may decide what they mean: workers are born, and stay, deaf to them.
+    others = set(multiprocessing.active_children())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         made = iter(loader)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    # At its exit the program would ask them by SIGTERM, and wait.
+    atexit.register(kill, set(multiprocessing.active_children()) - others)
     try:
         while True:
             part = next(made)
@@ -293,6 +300,14 @@ def worked(parts: Parts, first: int, workers: int) -> Generator[Tensor, None, No
 def use_one_core(_: int) -> None:
     """Of OpenCV; PyTorch's threads are DataLoader's business, who leaves a worker one."""
     cv2.setNumThreads(0)
+
+
+def kill(processes: Iterable[BaseProcess]) -> None:
+    # PyTorch's handler would take their end for an accident.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for process in processes:
+        if process.is_alive():
+            process.kill()
 
 
 class PictureCache:

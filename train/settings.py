@@ -10,8 +10,8 @@ DOCUMENTED: dict[str, Any] = {"use_attribute_docstrings": True, "extra": "forbid
 
 
 def at_least(bound: float, settings: Any, *names: str) -> None:
-    """Raise ``ValueError`` for the first of the settings named that is below, or NaN."""
+    """Raise ``ValueError`` for the first of the settings named that is below, or no number."""
     for name in names:
         value = getattr(settings, name)
-        if not value >= bound:
+        if not bound <= value < float("inf"):
             raise ValueError(f"{name} must be at least {bound}, not {value}")

@@ -6,7 +6,9 @@ and the number of the step or the sample.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,16 @@ class Origin:
             "started_from": self.started_from,
         }
 
+    def digest(self) -> str:
+        """A short hash of all of it."""
+        text = json.dumps(self.document(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a run was begun there."""
+    return (folder / NAME).exists()
+
 
 def save_state(
     folder: Path, origin: Origin, progress: Progress, players: Players, fabric: Fabric
@@ -81,7 +93,7 @@ def resume_state(folder: Path, origin: Origin, players: Players, fabric: Fabric)
     if fabric.is_global_zero:
         for left in folder.glob(".*.part"):  # by a start that was killed while it wrote
             left.unlink(missing_ok=True)
-    if not path.exists():
+    if not has_state(folder):
         if (folder / "best.safetensors").exists():
             raise DeblurError(
                 folder,
@@ -91,7 +103,7 @@ def resume_state(folder: Path, origin: Origin, players: Players, fabric: Fabric)
                 f"--start-from {folder / 'best.safetensors'}",
             )
         return Progress()
-    state = read_state(path, fabric.device)
+    state = read_state(path)
     check_origin(folder, state["origin"], origin)
     for name, part in parts(players).items():
         part.load_state_dict(state[name])
@@ -114,9 +126,9 @@ def parts(players: Players) -> dict[str, nn.Module | torch.optim.Optimizer]:
     return found
 
 
-def read_state(path: Path, device: torch.device) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises anything
         raise DeblurError(
             path,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from deblurgan.train.losses import Critic, charbonnier
 from deblurgan.train.networks import Generator, build_discriminator, build_generator
 from deblurgan.train.recipe import OptimiserSettings, Recipe
-from deblurgan.train.vgg import ContentLoss, load_vgg
+from deblurgan.train.vgg import ContentLoss, VggWeights, load_vgg
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -46,16 +46,22 @@ class Players:
                 group["lr"] = rate
 
 
-def set_up_players(fabric: Fabric, recipe: Recipe, vgg: Path | None) -> Players:
+def load_content_weights(recipe: Recipe, file: Path | None) -> VggWeights | None:
+    """VGG's weights for recipes with a content loss; ``file`` as :func:`load_vgg` has it."""
+    if not recipe.loss.content:
+        return None
+    return load_vgg(recipe.content.network, file, recipe.content.preprocessing)
+
+
+def set_up_players(fabric: Fabric, recipe: Recipe, vgg: VggWeights | None) -> Players:
     """Build the networks of a recipe, with random weights, on the run's devices."""
     generator = build_generator(recipe.generator.name, vars(recipe.generator.settings))
     generator = laid_out(generator, fabric.device).train()
     average = copy.deepcopy(generator).eval().requires_grad_(False)
     content = None
-    if recipe.loss.content:
+    if vgg is not None:
         settings = recipe.content
-        weights = load_vgg(settings.network, vgg, settings.preprocessing)
-        content = ContentLoss(weights, after_relu=settings.after_relu, normalise=settings.normalise)
+        content = ContentLoss(vgg, after_relu=settings.after_relu, normalise=settings.normalise)
         content = laid_out(content, fabric.device).to(fabric.device)
     if recipe.training.compile:
         generator.compile()

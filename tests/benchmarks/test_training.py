@@ -10,7 +10,7 @@ import torch
 from deblurgan.benchmarks.training import PlainStep, measure_training
 from deblurgan.train.devices import Devices, make_fabric
 from deblurgan.train.recipe import load_recipe
-from deblurgan.train.step import set_up_players, train_step
+from deblurgan.train.step import load_content_weights, set_up_players, train_step
 
 TINY = [
     "generator.channels=4", "generator.blocks=1", "generator.dropout=0", "discriminator.channels=4",
@@ -23,7 +23,7 @@ def test_the_plain_step_makes_the_same_networks_as_ours(vgg: Path) -> None:
     recipe = load_recipe("paper", [*TINY, "content.normalise=none"])
     fabric = make_fabric(Devices("cpu"), recipe.training)
     torch.manual_seed(1)
-    players = set_up_players(fabric, recipe, vgg)
+    players = set_up_players(fabric, recipe, load_content_weights(recipe, vgg))
     assert players.critic is not None
     assert players.content is not None
     plain = PlainStep(recipe, fabric.device)

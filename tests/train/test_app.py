@@ -115,7 +115,8 @@ def test_a_folder_without_photos_is_told_in_one_line(
     name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
-    assert deblur_train("run", tmp_path / name, "-o", tmp_path / "run") == 2
+    words = ["-o", tmp_path / "run", "--time-limit", "1s"]
+    assert deblur_train("run", tmp_path / name, *words) == 2
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
@@ -162,6 +163,16 @@ def test_a_printed_recipe_is_one_to_train_with(
     assert load_recipe(str(path)) == load_recipe("paper", ["training.batch=7"])
 
 
+@pytest.mark.parametrize("picture", ["set", "set.gif", "none/set.png"])
+def test_a_preview_that_cannot_be_drawn_is_told_before_the_set_is_made(
+    picture: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--count", "2", "--preview", tmp_path / picture]
+    assert deblur_train("blur", photos, tmp_path / "out", *words) == 2
+    assert str(tmp_path / picture) in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_help_shows_the_command_and_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert deblur_train("--help") == 0
     said = plain(capsys.readouterr().out)
@@ -195,6 +206,7 @@ def test_a_bare_checkout_trains_without_being_installed(tmp_path: Path) -> None:
     for room in ("train", "runtime"):
         shutil.copytree(ROOT / room, checkout / room, ignore=shutil.ignore_patterns("models"))
     command = [sys.executable, "-c", BARE, checkout / "train", "run", "missing", "-o", "run"]
+    command += ["--time-limit", "1s"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     # Everything was imported, down to the loop, which found no photos.
     assert done.returncode == 2, done.stderr

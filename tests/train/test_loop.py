@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.train import keeper, loop
+from deblurgan.train import devices, keeper, loop
 from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
-from deblurgan.train.loop import Run, schedule_factor, stop_on_signal, train
+from deblurgan.train.loop import Run, schedule_factor, stop_on_signal, train, usual_workers
 from deblurgan.train.networks import EdgeGenerator
 from deblurgan.train.recipe import Recipe, ScheduleSettings, load_recipe
 from deblurgan.train.state import NAME
@@ -170,17 +170,22 @@ def test_kill_9_and_the_same_command_again(
     assert not list(folder.glob("*.part"))
 
 
-def test_sigterm_saves_and_says_how_to_go_on(pairs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("whom", ["the program", "its group"])
+def test_sigterm_saves_and_says_how_to_go_on(whom: str, photos: Path, tmp_path: Path) -> None:
+    """Job schedulers send it to the workers as well."""
     folder = tmp_path / "run"
-    changes = (*EDGE, "schedule.steps=100000", "training.save_every=1e9")
-    words = command(pairs, folder, "edge", (*changes, "training.validate_every=1000000"))
-    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
+    changes = (*EDGE, "schedule.steps=100000", "training.save_every=1e9", "blur.length=[1,8]")
+    words = command(photos, folder, "edge", (*changes, "training.validate_every=1000000"))
+    process = subprocess.Popen(
+        [sys.executable, *words, "--workers", "2"],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
     while not (folder / "log.csv").exists() or len(rows(folder, "generator")) < 2:
         assert process.poll() is None
         time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
+    (os.killpg if whom == "its group" else os.kill)(process.pid, signal.SIGTERM)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == 130, said
     assert "the same command goes on with it" in said
     step = torch.load(folder / NAME, weights_only=True)["progress"]["step"]
     assert step == rows(folder, "generator")[-1][0] >= 2
@@ -262,6 +267,74 @@ def test_weights_to_start_from_must_be_the_recipes(
     assert rows(folder, "gain_db")[0] == (0, pytest.approx(0, abs=1e-3))  # begins as the identity
 
 
+def test_a_start_that_is_killed_at_once_can_be_repeated(
+    train_tiny: Callable[..., Path],
+    tmp_path: Path,
+    tiny_edge: EdgeGenerator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also without the weights that it began with, which are in its state."""
+    path = tmp_path / "first.safetensors"
+    save_checkpoint(path, tiny_edge, {})
+    recipe = tiny("edge", "training.save_every=1e9")
+    whole = train_tiny(recipe, "whole", start_from=path)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(recipe, start_from=path)
+    path.unlink()
+    assert weights(train_tiny(recipe, start_from=path)) == weights(whole)
+
+
+def test_weights_that_are_not_finite_are_never_the_best(train_tiny: Callable[..., Path]) -> None:
+    def explode(*arguments: Any) -> dict[str, Tensor]:
+        with torch.no_grad():
+            next(arguments[2].generator.parameters()).fill_(float("nan"))
+        return {"generator": torch.tensor(1.0)}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "train_step", explode)
+        with pytest.raises(DeblurError, match=r"finite weights.*nothing is saved yet"):
+            train_tiny(tiny("edge", "training.validate_every=1"))
+
+
+def test_processes_that_know_of_different_runs_are_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fabric = devices.make_fabric(devices.Devices("cpu"), tiny().training)
+    devices.check_alike(fabric, tmp_path, {"step": 3})
+    monkeypatch.setattr(devices, "gathered", lambda fabric, facts: [facts, {"step": 0}])
+    with pytest.raises(DeblurError, match="3 in the first, 0 in number 1; let all machines see"):
+        devices.check_alike(fabric, tmp_path, {"step": 3})
+
+
+@pytest.mark.parametrize("text", ["step;loss\n1;2\n", "step,samples\none,2\n"])
+def test_a_table_that_something_else_has_written_is_told(
+    text: str, train_tiny: Callable[..., Path]
+) -> None:
+    log = train_tiny() / "log.csv"
+    log.write_text(text)
+    with pytest.raises(DeblurError, match=r"log\.csv: .* move it away: mv "):
+        train_tiny()
+
+
+def test_a_bare_checkout_starts_several_processes(
+    pairs: Path, tmp_path: Path, train_tiny: Callable[..., Path]
+) -> None:
+    words = command(pairs, tmp_path / "run", "edge", EDGE)
+    done = subprocess.run(
+        [sys.executable, *words, "--devices", "2", "--device", "cpu"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("best: ") == 1
+    assert rows(tmp_path / "run", "samples")[-1] == (6, 24)
+
+
 @pytest.mark.parametrize("writes", range(2, 17, 3))
 def test_a_full_disk_leaves_the_state_before(
     writes: int, train_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
@@ -289,16 +362,17 @@ def test_a_disk_that_is_really_full(
     pairs: Path, tmp_path: Path, train_tiny: Callable[..., Path]
 ) -> None:
     """Whatever write it hits: an error, no hang, and going on once there is room."""
-    whole = train_tiny(tiny("edge", "schedule.steps=30"), "whole")
+    changes = ("schedule.steps=30", "training.validate_every=15")
+    whole = train_tiny(tiny("edge", *changes), "whole")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1600k", "tmpfs", str(disk)])
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3000k", "tmpfs", str(disk)])
     if mounted.returncode:
         pytest.skip("this machine does not let root mount a small disk")
     try:
-        words = command(pairs, disk / "run", "edge", (*EDGE, "schedule.steps=30"))
-        for room in range(0, 1200, 150):
-            (disk / "other").write_bytes(bytes(1024 * (1200 - room)))
+        words = command(pairs, disk / "run", "edge", (*EDGE, *changes))
+        for room in range(0, 2800, 300):
+            (disk / "other").write_bytes(bytes(1024 * (2800 - room)))
             done = subprocess.run(
                 [sys.executable, *words], capture_output=True, text=True, timeout=120
             )
@@ -401,6 +475,15 @@ def test_the_learning_rate_follows_the_schedule(
     shares = [0, 0.5] if settings.decay == "cosine" else [0, 0.4, 0.5, 0.75, 0.95]
     for share, factor in zip(shares, factors, strict=True):
         assert schedule_factor(settings, round(10 * share), share) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 1), (6, 4), (8, 6), (16, 12), (64, 12)])
+def test_workers_for_a_gpu_share_the_lanes(
+    cores: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert usual_workers(torch.device("cuda")) == workers
+    assert usual_workers(torch.device("cpu")) == 1
 
 
 def test_signals_are_only_noted_and_then_as_before() -> None:

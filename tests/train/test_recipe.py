@@ -129,6 +129,12 @@ def test_another_network_begins_from_its_own_defaults() -> None:
         ("data.crop=0", ["crop"]),
         ("blur.noise=[1]", ["blur.noise"]),
         ("blur.noise=[3, 1]", ["noise"]),
+        ("generator.name=[1]", ["generator.name", "[1]"]),
+        ("optimiser.epsilon=-1", ["epsilon must be at least 0, not -1"]),
+        ("optimiser.learning_rate=inf", ["learning_rate"]),
+        ("training.seed=99999999999999999999", ["seed must be below"]),
+        ("data.scale=1e-12", ["scale"]),
+        ("generator.name=unet", ["data.crop", "at least 129 for the generator", "128"]),
     ],
 )
 def test_a_wrong_change_is_named_with_what_would_do(change: str, words: list[str]) -> None:
@@ -144,6 +150,11 @@ def test_a_second_sigmoid_is_refused() -> None:
     with pytest.raises(DeblurError, match=r"discriminator\.sigmoid: expected false"):
         load_recipe("keras", ["loss.game=gan"])
     load_recipe("keras", ["loss.game=gan", "discriminator.sigmoid=false"])
+
+
+def test_the_dense_discriminator_wants_something_to_see() -> None:
+    with pytest.raises(DeblurError, match=r"data\.crop: expected at least 32 for the dense"):
+        load_recipe("keras", ["data.crop=16", "data.fit=crop"])
 
 
 def test_a_file_is_read_and_its_faults_are_named_with_its_name(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from deblurgan.train.devices import Devices, make_fabric
 from deblurgan.train.metrics import psnr
 from deblurgan.train.networks import EdgeGenerator
 from deblurgan.train.recipe import load_recipe
-from deblurgan.train.step import follow, set_up_players, train_step
+from deblurgan.train.step import follow, load_content_weights, set_up_players, train_step
 
 SMALL = {
     "resnet": ("generator.name=resnet", "generator.channels=8", "generator.blocks=2"),
@@ -69,7 +69,7 @@ def test_the_adversarial_recipes_move_both_networks(
     )  # fmt: skip
     torch.manual_seed(1)
     fabric = make_fabric(Devices("cpu"), recipe.training)
-    players = set_up_players(fabric, recipe, vgg)
+    players = set_up_players(fabric, recipe, load_content_weights(recipe, vgg))
     assert players.critic is not None
     assert players.content is not None
     networks = (players.generator, players.critic, players.content)
@@ -101,7 +101,7 @@ def test_a_gpu_trains_in_every_precision(
     recipe = load_recipe(name, changes)
     torch.manual_seed(1)
     fabric = make_fabric(Devices("cuda"), recipe.training)
-    players = set_up_players(fabric, recipe, vgg)
+    players = set_up_players(fabric, recipe, load_content_weights(recipe, vgg))
     mix = torch.rand(5, 4, 1, 1, 1).cuda()
     losses = [train_step(fabric, recipe, players, four_pairs.cuda(), mix) for _ in range(20)]
     assert losses[-1]["generator"].isfinite()

@@ -17,6 +17,7 @@ from deblurgan.train.settings import DOCUMENTED, at_least
 
 KERNEL = 4
 SLOPE = 0.2
+DENSE_STRIDE = 16  # pixels to a value of what the dense layers see
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class DenseDiscriminator(nn.Module):
                 nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
                 nn.LeakyReLU(SLOPE, True),
             ]
-        side = -(-crop // 16)
+        side = -(-crop // DENSE_STRIDE)
         layers += [
             SameConv2d(8 * c, 1, KERNEL),
             nn.Flatten(),
