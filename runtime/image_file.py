@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.whole_file import write_whole
 
 
 def save_image(target: Path, bgr: NDArray[Any]) -> None:
@@ -22,20 +20,8 @@ def save_image(target: Path, bgr: NDArray[Any]) -> None:
     jpeg = target.suffix.lower() in (".jpg", ".jpeg")
     options = [cv2.IMWRITE_JPEG_QUALITY, 97] if jpeg else []
     data = cv2.imencode(target.suffix, np.ascontiguousarray(bgr), options)[1]
-    part = target.with_name(f".{target.name[:80]}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data.tobytes())
-        os.replace(part, target)
-    except OSError as error:
-        raise DeblurError(
-            target,
-            expected="a place to write a picture",
-            found=(error.strerror or str(error)).lower(),
-            remedy="choose another folder, or make room",
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    # A picture can be made again: waiting for the disk after each would cost more.
+    write_whole(target, data.tobytes(), durable=False)
 
 
 def to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from deblurgan.runtime.errors import DeblurError
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file and flush it to the disk before it gets its name.
+def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file before it gets its name; a ``durable`` one is on the disk by then,
+    and outlasts a power cut.
 
     Raises ``DeblurError`` where there is no room or no permission; an earlier
     file under this name is then untouched.
@@ -20,8 +21,9 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         with part.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
         raise DeblurError(

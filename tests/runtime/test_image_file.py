@@ -34,7 +34,7 @@ def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(
     save_image(target, photo)
     before = target.read_bytes()
     if step == "write":
-        monkeypatch.setattr(Path, "write_bytes", full)
+        monkeypatch.setattr(Path, "open", full)
     else:
         monkeypatch.setattr(os, "replace", full)
     with pytest.raises(DeblurError, match=r"a\.png: .*found no space left on device"):
