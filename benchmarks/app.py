@@ -151,7 +151,7 @@ def video(
 @app.command(no_args_is_help=True)
 def training(
     data: Annotated[
-        list[str], typer.Argument(metavar="DATA...", help="Folders, as deblur-train run has them.")
+        list[str], typer.Argument(metavar="DATA", help="Folders, as deblur-train run has them.")
     ],
     recipe: Annotated[str, typer.Option(help="edge, paper, keras, or a TOML file.")] = "paper",
     changes: Annotated[
@@ -188,7 +188,7 @@ def training(
 @app.command(no_args_is_help=True)
 def curves(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders that deblur-train run made.")
+        list[Path], typer.Argument(metavar="RUN", help="Folders that deblur-train run made.")
     ],
     picture: Annotated[
         Path, typer.Option("--output", "-o", metavar="PICTURE", help="A PNG file to draw to.")

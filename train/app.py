@@ -25,7 +25,7 @@ MODULES = (
 Data = Annotated[
     list[str],
     typer.Argument(
-        metavar="DATA...",
+        metavar="DATA",
         help="Folders: GOPRO_Large as unpacked; A/ and B/; blur/ and sharp/; combined:FOLDER of "
         "A|B pictures; or sharp photographs and clips, which are blurred on the fly.",
     ),
