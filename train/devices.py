@@ -58,6 +58,8 @@ def make_fabric(devices: Devices, settings: TrainingSettings) -> Fabric:
     if settings.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(settings.deterministic, warn_only=True)
+    # Meant to catch reads of memory that nothing was written to; a step would pay for it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not settings.deterministic
     group = count * nodes > 1
     fabric = Fabric(
