@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.evaluation import EvaluationPair, evaluation_pairs

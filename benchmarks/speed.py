@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from deblurgan.runtime.backends import Backend, Frames
+from deblurgan.runtime.backends import Backend
+from deblurgan.runtime.contract import Frames
 from deblurgan.train.networks import ResNetGenerator
 
 

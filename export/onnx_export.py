@@ -15,8 +15,9 @@ import onnx
 import torch
 
 from deblurgan.export.frames import FramesModule, Precision, export_module, reference_module
-from deblurgan.export.proof import Difference, check_range, find_engine, prove
+from deblurgan.export.proof import check_range, find_engine, prove
 from deblurgan.runtime.contract import INPUT, OUTPUT, ModelCard
+from deblurgan.runtime.difference import Difference
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.checkpoint import Checkpoint, weights_sha256
 from deblurgan.train.networks import describe_generator

@@ -6,9 +6,7 @@ Both run on the pictures that this package carries; the file in a CPU engine.
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deblurgan.runtime.backends import Frames, open_backend
-from deblurgan.runtime.contract import Model, open_model
+from deblurgan.runtime.backends import open_backend
+from deblurgan.runtime.contract import Frames, Model, open_model
+from deblurgan.runtime.difference import TOLERANCES, Difference, measure_difference
 from deblurgan.runtime.errors import DeblurError
 
 PICTURES = Path(__file__).with_name("pictures")
@@ -25,36 +24,6 @@ PICTURES = Path(__file__).with_name("pictures")
 ENGINES = ("onnxruntime", "openvino")
 # Half precision ends at 65504; other pictures than ours may go further.
 LARGEST_IN_HALF = 30_000.0
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far a file's picture may be from PyTorch's, in levels of 255."""
-
-    largest: int
-    mean: float
-
-
-TOLERANCES = {"fp32": Tolerance(largest=1, mean=0.01), "fp16": Tolerance(largest=3, mean=0.25)}
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Between two sets of pictures: ``largest`` and ``mean`` in levels of 255,
-    ``differing`` the share of values that differ, ``psnr`` in dB (infinite
-    where nothing does).
-    """
-
-    largest: int
-    mean: float
-    differing: float
-    psnr: float
-
-    def __str__(self) -> str:
-        return (
-            f"largest {self.largest}, mean {self.mean:.4f} levels "
-            f"({self.differing:.2%} differ), PSNR {self.psnr:.1f} dB"
-        )
 
 
 def prove(path: Path, reference: nn.Module) -> Difference:
@@ -107,22 +76,9 @@ def load_pictures(size: tuple[int, int] | None = None) -> Iterator[Frames]:
         yield picture.astype(np.uint8, copy=False)
 
 
-def measure_difference(pairs: list[tuple[Frames, Frames]]) -> Difference:
-    """Over all values of all pairs of pictures."""
-    errors = np.concatenate([(a.astype(np.int16) - b).ravel() for a, b in pairs])
-    absolute = np.abs(errors)
-    mse = float(np.mean(np.square(absolute, dtype=np.float64)))
-    return Difference(
-        largest=int(absolute.max()),
-        mean=float(absolute.mean()),
-        differing=float(np.count_nonzero(absolute)) / absolute.size,
-        psnr=10 * math.log10(255**2 / mse) if mse else math.inf,
-    )
-
-
 def check_difference(model: Model, difference: Difference) -> None:
     tolerance = TOLERANCES[model.card.precision]
-    if difference.largest > tolerance.largest or difference.mean > tolerance.mean:
+    if not difference.within(tolerance):
         remedy = "this generator does not survive that precision, or the exporter has a fault"
         if model.card.precision != "fp32":
             remedy += "; export with --precision fp32"

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deblurgan.runtime import backends, console
-from deblurgan.runtime.backends import Frames
 from deblurgan.runtime.before_after import BeforeAfter
+from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.image_file import save_image
 
 DETAIL = 0.28  # of the frame's width, shown enlarged under it

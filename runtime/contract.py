@@ -12,12 +12,16 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.onnx_file import OnnxFile, Tensor, read_onnx
 
 VERSION = 1
 PREFIX = "deblurgan."
 INPUT, OUTPUT = "frames", "deblurred"
+Frames = NDArray[np.uint8]
 PRECISIONS = ("fp32", "fp16", "int8", "int8-fp16")
 
 
@@ -27,6 +31,8 @@ CARD_TYPES = (
     ("generator", dict),
     ("training", dict),
     ("quality", dict),
+    ("quantisation", dict),
+    ("golden", dict),
 )
 
 
@@ -35,7 +41,9 @@ class ModelCard:
     """What a contract file says of itself, in its metadata.
 
     ``generator`` is ``{"name": …, "settings": …}``; ``training`` and
-    ``quality`` are free-form; sizes are in pixels.
+    ``quality`` are free-form; ``quantisation`` says which layers are int8 and
+    why the others are not; ``golden`` is a :class:`~deblurgan.runtime.golden.Golden`;
+    sizes are in pixels.
     """
 
     generator: dict[str, Any]
@@ -48,6 +56,8 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     calibration_sha256: str = ""
+    quantisation: dict[str, Any] = field(default_factory=dict)
+    golden: dict[str, Any] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """As ``metadata_props`` of an ONNX file: strings, the rest in JSON."""

@@ -8,7 +8,8 @@ from types import TracebackType
 import numpy as np
 
 from deblurgan.runtime import backends
-from deblurgan.runtime.backends import Backend, Frames, open_backend
+from deblurgan.runtime.backends import Backend, open_backend
+from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT, find_model
 

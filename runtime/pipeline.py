@@ -15,7 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from deblurgan.runtime.backends import Backend, Frames
+from deblurgan.runtime.backends import Backend
+from deblurgan.runtime.contract import Frames
 
 # Sees each frame before and after, in order.
 Watcher = Callable[[Frames, Frames], None]

@@ -10,13 +10,8 @@ import importlib
 import os
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deblurgan.runtime.contract import Model
+from deblurgan.runtime.contract import Frames, Model
 from deblurgan.runtime.errors import DeblurError
-
-Frames = NDArray[np.uint8]
 
 AUTO = "auto"
 # Best first: the module here, and its class.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deblurgan.runtime.backends import Frames, Unavailable
-from deblurgan.runtime.contract import INPUT, OUTPUT, Model
+from deblurgan.runtime.backends import Unavailable
+from deblurgan.runtime.contract import INPUT, OUTPUT, Frames, Model
 
 try:
     import onnxruntime

@@ -6,8 +6,8 @@ import queue
 
 import numpy as np
 
-from deblurgan.runtime.backends import Frames, Unavailable
-from deblurgan.runtime.contract import Model
+from deblurgan.runtime.backends import Unavailable
+from deblurgan.runtime.contract import Frames, Model
 
 try:
     import openvino

@@ -8,7 +8,7 @@ import numpy as np
 from av import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.contract import Frames
 
 # libswscale's numbers of the matrices (PyAV names only some), by H.273 code point.
 ITU709, FCC, ITU601, SMPTE240M, BT2020 = 1, 4, 5, 7, 9

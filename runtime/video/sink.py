@@ -18,7 +18,7 @@ from av.codec.context import Flags
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.source import FrameTime, VideoSource, describe
 

@@ -11,7 +11,7 @@ import torch
 
 from deblurgan.benchmarks import speed
 from deblurgan.benchmarks.speed import compare_with_paper, paper_generator, run_overlapping
-from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 
 

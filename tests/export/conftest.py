@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from deblurgan.export.onnx_export import ExportReport, export_onnx
-from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.contract import Frames
 from deblurgan.train.checkpoint import Checkpoint
 from deblurgan.train.networks import (
     EdgeGenerator,

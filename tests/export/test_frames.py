@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deblurgan.export.frames import FramesModule, NormInFloat, export_module, reference_module
-from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.contract import Frames
 from deblurgan.train.checkpoint import Checkpoint
 from deblurgan.train.evaluation import restore
 from deblurgan.train.networks import EdgeGenerator, ResNetGenerator

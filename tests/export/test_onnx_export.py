@@ -14,8 +14,8 @@ from deblurgan.export import onnx_export, proof
 from deblurgan.export.frames import reference_module
 from deblurgan.export.onnx_export import ExportReport, check_norms_in_float, export_onnx
 from deblurgan.runtime import DeblurError
-from deblurgan.runtime.backends import Frames
-from deblurgan.runtime.contract import open_model
+from deblurgan.runtime.contract import Frames, open_model
+from deblurgan.runtime.difference import Tolerance
 from deblurgan.train.checkpoint import Checkpoint, weights_sha256
 from deblurgan.train.networks import (
     Generator,
@@ -146,7 +146,7 @@ def test_a_file_that_fails_its_proof_leaves_nothing(
     edge_fp32: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_export, "build_model", lambda *_: onnx.load(edge_fp32[1].path))
-    monkeypatch.setitem(proof.TOLERANCES, "fp32", proof.Tolerance(largest=-1, mean=0))
+    monkeypatch.setitem(proof.TOLERANCES, "fp32", Tolerance(largest=-1, mean=0))
     with pytest.raises(DeblurError, match="largest difference -1"):
         export_onnx(edge_fp32[0], tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.pipeline import DeblurredFrame, Frame, run_pipeline
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deblurgan.runtime import DeblurError
-from deblurgan.runtime.backends import Frames
+from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import Encoding, VideoSink
 from deblurgan.runtime.video.source import VideoSource, display_matrix
