@@ -10,10 +10,11 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import typer
 from rich.console import Console
@@ -94,6 +95,7 @@ def signals_interrupt() -> Iterator[None]:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
+        _interrupted.clear()
 
 
 def check_interrupted() -> None:
@@ -129,9 +131,15 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+class Watch(Protocol):
+    def __call__(self, completed: int, total: int, what: str = ..., /) -> None: ...
+
+
 @contextmanager
-def watching(done: str, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, which is told how much is done, and of how much."""
+def watching(done: str, shown: bool = True) -> Iterator[Watch]:
+    """A bar on a terminal, which is told how much is done, and of how much; and of
+    what, where that is another thing than ``done``.
+    """
     with Progress(
         TextColumn("{task.completed} of {task.total} {task.description}"),
         BarColumn(),
@@ -141,7 +149,16 @@ def watching(done: str, shown: bool = True) -> Iterator[Callable[[int, int], Non
         transient=True,
     ) as bar:
         task = bar.add_task(done, total=None)
-        yield lambda completed, total: bar.update(task, completed=completed, total=total)
+
+        def watch(completed: int, total: int, what: str = done) -> None:
+            bar.update(task, completed=completed, total=total, description=what)
+
+        yield watch
+
+
+def say(line: str) -> None:
+    """What the user should know and need not mend; beside the output, not in it."""
+    messages.print(Text(" ".join(line.split()), style="yellow"))
 
 
 def complain(line: str) -> None:

@@ -48,3 +48,39 @@ def make_folder(folder: Path) -> None:
             found=(error.strerror or str(error)).lower(),
             remedy="name another one",
         ) from None
+
+
+def check_new_file(path: Path, ending: str, overwrite: bool, why: str = "") -> None:
+    """Before the work: refuse a name that its result could not get, or must not.
+
+    ``why`` says what the ending is for. Raises ``DeblurError`` for another ending,
+    a folder that is not there, a folder of this name, and a file that would be replaced.
+    """
+    if path.suffix != ending:
+        raise DeblurError(
+            path,
+            expected=f"a name that ends in {ending}{why}",
+            found=repr(path.suffix),
+            remedy=f"for example {path.with_suffix(ending)}",
+        )
+    if not path.absolute().parent.is_dir():
+        raise DeblurError(
+            path,
+            expected="a folder to write in",
+            found="no such folder",
+            remedy=f"mkdir -p {path.parent}",
+        )
+    if path.is_dir():
+        raise DeblurError(
+            path,
+            expected="the name of a new file",
+            found="a folder",
+            remedy="choose another name",
+        )
+    if path.exists() and not overwrite:
+        raise DeblurError(
+            path,
+            expected="the name of a new file",
+            found="a file that exists",
+            remedy="choose another name, or replace it with --overwrite",
+        )

@@ -21,6 +21,9 @@ class Engine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        if model.card.precision == "int8-fp16":
+            # Optimised, its int8 kernels misread scales in half precision.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # The size is known now: with it shape arithmetic and padding fold away.
         for dimension, size in (("batch", 1), ("height", height), ("width", width)):
             options.add_free_dimension_override_by_name(dimension, size)

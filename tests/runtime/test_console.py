@@ -5,9 +5,11 @@ import signal
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deblurgan.runtime import DeblurError
-from deblurgan.runtime.console import new_app, require, run
+from deblurgan.runtime.console import new_app, parse_size, require, run, say
 
 
 def command(work: Callable[[], object]) -> Callable[[list[str]], int]:
@@ -82,3 +84,22 @@ def test_a_second_signal_does_not_break_the_cleaning_up() -> None:
 def test_a_missing_extra_is_named() -> None:
     with pytest.raises(DeblurError, match=r'found no nonsense; pip install "\.\[train\]"'):
         require("train", "os", "nonsense")
+
+
+@given(st.integers(1, 99999), st.integers(1, 99999))
+def test_sizes_are_read_as_written(width: int, height: int) -> None:
+    assert parse_size(f"{width}x{height}") == (width, height)
+
+
+@given(st.text())
+def test_anything_else_is_no_size(text: str) -> None:
+    try:
+        width, height = parse_size(text)
+    except DeblurError:
+        return
+    assert text.lower() == f"{width}x{height}"
+
+
+def test_what_is_said_is_one_line_beside_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    say("two\n  [bold]lines")
+    assert capsys.readouterr() == ("", "two [bold]lines\n")
