@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PACKAGES := train export runtime benchmarks
 DEMO := build/demo
 
-.PHONY: demo test soak check lint types clean
+.PHONY: demo test soak check lint types bindings clean
 
 demo: $(VENV)/runtime
 	@mkdir -p $(DEMO)
@@ -33,6 +33,12 @@ types: $(VENV)/dev
 	@rm -rf build/types && mkdir -p build/types/deblurgan
 	@for package in $(PACKAGES); do ln -s ../../../$$package build/types/deblurgan/$$package; done
 	MYPYPATH=build/types $(BIN)/mypy $(foreach package,$(PACKAGES),-p deblurgan.$(package))
+
+# Other people's interfaces, for the tests that hold ours against them: TensorRT's bindings
+# of several versions on empty libraries, and Triton's protocol without the versions it pins.
+bindings: $(VENV)/dev
+	$(BIN)/python tests/runtime/tensorrt/stubs.py make
+	$(PIP) --no-deps tritonclient grpcio python-rapidjson
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from deblurgan.runtime import backends, console
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.model_store import DEFAULT
+from deblurgan.runtime.model_store import DEFAULT, find_model
 
 app = console.new_app("Measure how good and how fast a model is on this machine.")
 output = Console(highlight=False, soft_wrap=True)
@@ -183,6 +183,62 @@ def training(
         said += f"; a plain step {result.plain_seconds:.2f} s, {result.ratio:.2f} times as long"
     output.print(said)
     write_json(json_file, asdict(result))
+
+
+@app.command()
+def gpu(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODEL", help="Models by name or file. Default: those shipped."),
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="Frame size.")] = "1280x720",
+    runs: Annotated[int, typer.Option(min=1, help="Runs to time of each plan.")] = 200,
+    tests: Annotated[
+        Path | None,
+        typer.Option(metavar="CHECKOUT", help="Run the tests marked gpu of a checkout first."),
+    ] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """All that only a GPU shows of plans: the gpu tests, then each model built, verified, timed.
+
+    Example: deblur-bench gpu --tests . --json gpu.json
+    """
+    from deblurgan.benchmarks.plans import measure_plan, require_gpu, run_gpu_tests
+
+    check_json_target(json_file)
+    width, height = console.parse_size(size)
+    device = require_gpu()
+    tested = None if tests is None else run_gpu_tests(tests)
+    plans = []
+    for name in models or [DEFAULT]:
+        with console.watching("parts of the plan") as progress:
+            plans.append(measure_plan(find_model(name), width, height, runs, progress))
+    table = Table(
+        Column("model", no_wrap=True), "precision", "built", "golden", "p50", "p99", "same"
+    )
+    for plan in plans:
+        table.add_row(
+            plan.model,
+            plan.precision,
+            f"{plan.build_seconds:.0f} s",
+            f"{plan.largest} levels",
+            f"{plan.p50 * 1000:.2f} ms",
+            f"{plan.p99 * 1000:.2f} ms",
+            "yes" if plan.repeats_equal else "no",
+        )
+    output.print(f"{device.name}, driver {device.driver}, {width}x{height}")
+    output.print(table)
+    if tested is not None:
+        output.print(f"tests: {tested}")
+    write_json(
+        json_file,
+        {
+            "device": asdict(device),
+            "size": [width, height],
+            "tests": tested,
+            "plans": [asdict(plan) for plan in plans],
+        },
+    )
 
 
 @app.command(no_args_is_help=True)

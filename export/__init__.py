@@ -4,8 +4,12 @@
 >>> report = export_onnx(load_checkpoint(Path("best.safetensors")), Path("best.onnx"))
 >>> print(report.difference)
 
-``export_onnx`` and ``load_checkpoint`` need the extra ``export``; importing
-this package alone needs neither PyTorch nor onnx.
+Any PyTorch module from pictures to pictures in [-1, 1] goes the same way:
+
+>>> export_onnx(foreign_checkpoint(net, name="mine", stride=8), Path("mine.onnx"))
+
+All of these need the extra ``export``; importing this package alone needs neither
+PyTorch nor onnx.
 """
 
 from __future__ import annotations
@@ -14,15 +18,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deblurgan.export.foreign import foreign_checkpoint
     from deblurgan.export.onnx_export import ExportReport, export_onnx
     from deblurgan.export.proof import prove
     from deblurgan.train.checkpoint import load_checkpoint
 
-__all__ = ["ExportReport", "export_onnx", "load_checkpoint", "prove"]
+__all__ = ["ExportReport", "export_onnx", "foreign_checkpoint", "load_checkpoint", "prove"]
 
 HOMES = {
     "ExportReport": "deblurgan.export.onnx_export",
     "export_onnx": "deblurgan.export.onnx_export",
+    "foreign_checkpoint": "deblurgan.export.foreign",
     "load_checkpoint": "deblurgan.train.checkpoint",
     "prove": "deblurgan.export.proof",
 }

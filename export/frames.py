@@ -11,7 +11,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deblurgan.train.networks import Generator
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8", "int8-fp16"]
+HALF = ("fp16", "int8-fp16")
 
 
 class FramesModule(nn.Module):
@@ -40,11 +41,14 @@ def reference_module(generator: Generator) -> FramesModule:
 
 
 def export_module(generator: Generator, precision: Precision) -> FramesModule:
-    """The generator's copy as it is exported: fixed norms folded, weights in ``precision``."""
+    """The generator's copy as it is exported: fixed norms folded, weights in ``precision``.
+
+    For int8 that is what the rest is in, before any layer is quantised.
+    """
     ready = copy_for_inference(generator)
     # Folded before halving: a running variance may not fit in half precision.
     fold_fixed_norms(ready)
-    if precision == "fp32":
+    if precision not in HALF:
         return FramesModule(ready)
     keep_norms_in_float(ready.half())
     return FramesModule(ready, torch.float16)
@@ -80,7 +84,7 @@ def has_fixed_statistics(module: nn.Module) -> bool:
 
 def keep_norms_in_float(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d | nn.InstanceNorm2d):
+        if isinstance(child, nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm):
             setattr(module, name, NormInFloat(child))
         else:
             keep_norms_in_float(child)

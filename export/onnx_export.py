@@ -1,40 +1,59 @@
-"""Checkpoint to contract ONNX: export, clean, describe, check, and only then name it."""
+"""Checkpoint to contract ONNX: export, quantise, describe, check, and only then name it."""
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
-import torch
 
-from deblurgan.export.frames import FramesModule, Precision, export_module, reference_module
-from deblurgan.export.proof import check_range, find_engine, prove
-from deblurgan.runtime.contract import INPUT, OUTPUT, ModelCard
-from deblurgan.runtime.difference import Difference
+from deblurgan.export.calibration import Calibration, Progress, read_calibration
+from deblurgan.export.frames import HALF, FramesModule, Precision, export_module, reference_module
+from deblurgan.export.graph import build_model, check_norms_in_float, write_model
+from deblurgan.export.proof import (
+    check_half,
+    check_range,
+    find_engine,
+    load_pictures,
+    prove,
+    run_module,
+)
+from deblurgan.export.quantisation import quantise
+from deblurgan.export.search import (
+    Choice,
+    Pairs,
+    QuantisationRequest,
+    check_request,
+    choose_layers,
+    read_pairs,
+)
+from deblurgan.export.trial import EQUAL, Trial
+from deblurgan.runtime.contract import ModelCard, open_model
+from deblurgan.runtime.difference import Difference, measure_difference
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.golden import make_golden
+from deblurgan.runtime.whole_file import check_new_file
 from deblurgan.train.checkpoint import Checkpoint, weights_sha256
 from deblurgan.train.networks import describe_generator
 
-# The newest that TensorRT 10.3 reads; half-typed Q/DQ scales need 19.
-OPSET = 20
-DIMENSIONS = ("batch", "height", "width")
+FAR = 30.0  # dB between int8 and fp32: below it the difference is seen
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written: ``size`` in bytes, and how far it is from PyTorch."""
+    """What was written: ``size`` in bytes, how far it is from PyTorch, what a user
+    should know of it, and what was chosen to be int8.
+    """
 
     path: Path
     card: ModelCard
     size: int
     difference: Difference
+    warnings: tuple[str, ...] = ()
+    choice: Choice | None = None
 
 
 def export_onnx(
@@ -43,153 +62,148 @@ def export_onnx(
     precision: Precision = "fp32",
     size: tuple[int, int] | None = None,
     *,
+    quantisation: QuantisationRequest | None = None,
+    choice: Choice | None = None,
     licence: str = "",
     quality: dict[str, Any] | None = None,
     overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> ExportReport:
     """Write a checkpoint's generator as a contract ONNX file at ``path``.
 
-    ``size`` freezes width and height in pixels; the batch stays free.
-    ``licence`` and ``quality`` (measured figures) go into the file. Raises
-    :class:`DeblurError` when the file exists already, when the size is too
-    small, and when the file's picture is not PyTorch's: then nothing is
-    written.
+    ``size`` freezes width and height in pixels; the batch stays free. int8 and
+    int8-fp16 want ``quantisation``; the others take none. ``choice`` is an earlier
+    report's of the same checkpoint and request: it spares the search. ``licence``
+    and ``quality`` (measured figures) go into the file. Raises :class:`DeblurError`
+    when the file exists already, when the size is too small, when there is too
+    little to calibrate on, and when the file's picture is not PyTorch's: then
+    nothing is written.
     """
-    check_target(path, overwrite)
-    check_size(size, checkpoint.generator.minimum_size)
+    generator = checkpoint.generator
+    check_new_file(path, ".onnx", overwrite, ", which engines go by")
+    check_size(size, generator.minimum_size)
+    check_quantisation(precision, quantisation)
     find_engine()
-    reference = reference_module(checkpoint.generator)
-    if precision == "fp16":
-        check_range(reference, size)
-    model = build_model(export_module(checkpoint.generator, precision), size)
     card = ModelCard(
-        generator=describe_generator(checkpoint.generator),
-        stride=checkpoint.generator.stride,
-        minimum_size=checkpoint.generator.minimum_size,
+        generator=describe_generator(generator),
+        stride=generator.stride,
+        minimum_size=generator.minimum_size,
         precision=precision,
-        weights_sha256=weights_sha256(checkpoint.generator),
+        weights_sha256=weights_sha256(generator),
         licence=licence,
         training=checkpoint.training,
         quality=quality or {},
     )
-    onnx.helper.set_model_props(model, card.to_metadata())
-    if precision == "fp16":
+    # All that is read is read before the work begins.
+    material = None if quantisation is None else read_material(quantisation, card)
+    reference = reference_module(generator)
+    if precision in HALF:
+        check_range(reference, size)
+    model = build_model(export_module(generator, precision), size)
+    if precision in HALF:
         check_norms_in_float(model)
+    if material is None:
+        return write_proven(path, model, card, reference)
 
+    dynamic_fp32 = model
+    if precision in HALF or size is not None:
+        dynamic_fp32 = build_model(export_module(generator, "int8"), None)
+    if choice is None:
+        choice = choose_layers(
+            dynamic_fp32, card, material.request, material.calibration, material.pairs, progress
+        )
+    card = replace(
+        card, calibration_sha256=material.calibration.sha256, quantisation=choice.to_json()
+    )
+    in_float = None
+    if precision in HALF:
+        amid_fp32 = quantise(dynamic_fp32, choice.ranges, choice.names)
+        in_float = measure_candidate(amid_fp32, card, reference, size)
+    quantised = quantise(model, choice.ranges, choice.names)
+    report = write_proven(path, quantised, card, reference, in_float)
+    warnings = material.calibration.warnings + report.warnings
+    return replace(report, warnings=warnings, choice=choice)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a request names, read."""
+
+    request: QuantisationRequest
+    calibration: Calibration
+    pairs: Pairs | None
+
+
+def read_material(request: QuantisationRequest, card: ModelCard) -> Material:
+    check_request(request)
+    smallest = card.minimum_size
+    pairs = None if request.pairs is None else read_pairs(request.pairs, smallest)
+    calibration = read_calibration(request.calibration, request.limit, smallest=smallest)
+    return Material(request, calibration, pairs)
+
+
+def measure_candidate(
+    model: onnx.ModelProto,
+    card: ModelCard,
+    reference: FramesModule,
+    size: tuple[int, int] | None,
+) -> Difference:
+    """How far a model of any frame size is from PyTorch on the package's pictures."""
+    pictures = [np.ascontiguousarray(picture) for picture in load_pictures(size)]
+    expected = [run_module(reference, picture[None])[0] for picture in pictures]
+    return measure_difference(list(zip(Trial(card, pictures).run(model), expected, strict=True)))
+
+
+def write_proven(
+    path: Path,
+    model: onnx.ModelProto,
+    card: ModelCard,
+    reference: FramesModule,
+    in_float: Difference | None = None,
+) -> ExportReport:
+    """Write a model, prove it, have it make its golden pair, and give it its name."""
+    warnings: tuple[str, ...] = ()
     part = path.with_name(f".{path.stem}.{os.getpid()}.part.onnx")  # engines go by the ending
     try:
+        onnx.helper.set_model_props(model, card.to_metadata())
         write_model(model, part)
         onnx.checker.check_model(part, full_check=True)
         difference = prove(part, reference)
+        if in_float is not None:
+            check_half(difference, in_float)
+        if card.quantisation:
+            apart = asdict(difference) | {"psnr": min(difference.psnr, EQUAL)}
+            card = replace(card, quantisation=card.quantisation | {"difference": apart})
+            if difference.psnr < FAR:
+                warnings += (
+                    f"int8 is {difference.psnr:.1f} dB from fp32, which is seen: give --pairs, "
+                    "by which the layers that do not survive int8 are found",
+                )
+        card = replace(card, golden=make_golden(open_model(part)).to_json())
+        onnx.helper.set_model_props(model, card.to_metadata())
+        write_model(model, part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    return ExportReport(path, card, path.stat().st_size, difference)
+    return ExportReport(path, card, path.stat().st_size, difference, warnings)
 
 
-def build_model(frames: FramesModule, size: tuple[int, int] | None) -> onnx.ModelProto:
-    """The contract's graph, with nothing in it of the machine that made it."""
-    # Any will do that is not too small and, with most strides, wants padding.
-    smallest = frames.generator.minimum_size
-    width, height = size or (smallest + 75, smallest + 50)
-    # Neither 0 nor 1 frames: the exporter takes those for constants.
-    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
-    free = 1 if size else 3
-    with quiet_exporter():
-        program = torch.onnx.export(
-            frames,
-            (example,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes={"frames": dict.fromkeys(range(free), torch.export.Dim.DYNAMIC)},
-            external_data=False,
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    model = program.model_proto
-    for value in (*model.graph.input, *model.graph.output):
-        for axis, name in enumerate(DIMENSIONS[:free]):
-            value.type.tensor_type.shape.dim[axis].dim_param = name
-    strip(model)
-    return model
-
-
-def strip(model: onnx.ModelProto) -> None:
-    """Drop what no engine reads: stack traces, source paths, the exporter's symbols."""
-    graph = model.graph
-    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output, graph):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    graph.ClearField("value_info")
-    graph.name = "deblurgan"
-    model.ClearField("metadata_props")
-    model.ClearField("functions")
-    used = {node.domain for node in graph.node}
-    kept = [opset for opset in model.opset_import if opset.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
-
-
-def write_model(model: onnx.ModelProto, path: Path) -> None:
-    try:
-        onnx.save_model(model, path)
-    except OSError as error:
+def check_quantisation(precision: Precision, request: QuantisationRequest | None) -> None:
+    if (request is not None) == precision.startswith("int8"):
+        return
+    if request is None:
         raise DeblurError(
-            path.parent,
-            expected=f"room and permission to write {model.ByteSize():,} bytes",
-            found=error.strerror or str(error),
-            remedy="free some space or choose another folder",
-        ) from error
-
-
-def check_norms_in_float(model: onnx.ModelProto) -> None:
-    """Every InstanceNormalization between a Cast to float and a Cast to half.
-
-    TensorRT would take the statistics in half precision otherwise, and a CPU
-    engine, which computes in fp32 anyway, would never show it.
-    """
-    makers = {name: node for node in model.graph.node for name in node.output}
-    for norm in model.graph.node:
-        if norm.op_type != "InstanceNormalization":
-            continue
-        before = makers.get(norm.input[0])
-        after = [node for node in model.graph.node if norm.output[0] in node.input]
-        if not (
-            before is not None
-            and casts_to(before, onnx.TensorProto.FLOAT)
-            and after
-            and all(casts_to(node, onnx.TensorProto.FLOAT16) for node in after)
-        ):
-            raise RuntimeError(f"{norm.name} does not stand between casts to float and to half")
-
-
-def casts_to(node: onnx.NodeProto, element_type: int) -> bool:
-    return node.op_type == "Cast" and any(
-        attribute.name == "to" and attribute.i == element_type for attribute in node.attribute
+            "--calibration",
+            expected=f"frames to calibrate {precision} on",
+            found="none",
+            remedy="name a folder of pictures or a clip: --calibration FOLDER",
+        )
+    raise DeblurError(
+        "--calibration",
+        expected="--precision int8 or int8-fp16 with it",
+        found=precision,
+        remedy="leave it out, or add --precision int8",
     )
-
-
-def check_target(path: Path, overwrite: bool) -> None:
-    if path.suffix != ".onnx":
-        raise DeblurError(
-            path,
-            expected="a name that ends in .onnx, which engines go by",
-            found=f"{path.suffix!r}",
-            remedy="for example -o model.onnx",
-        )
-    if not path.parent.is_dir():
-        raise DeblurError(path, expected="a folder to write in", found="no such folder",
-                          remedy=f"mkdir -p {path.parent}")  # fmt: skip
-    if path.is_dir() or (path.exists() and not overwrite):
-        raise DeblurError(
-            path,
-            expected="the name of a new file",
-            found="a folder" if path.is_dir() else "a file that exists",
-            remedy="choose another name" if path.is_dir() else "replace it with --overwrite",
-        )
 
 
 def check_size(size: tuple[int, int] | None, smallest: int) -> None:
@@ -200,17 +214,3 @@ def check_size(size: tuple[int, int] | None, smallest: int) -> None:
             found=f"{size[0]}x{size[1]}",
             remedy="leave it out for any size",
         )
-
-
-@contextmanager
-def quiet_exporter() -> Iterator[None]:
-    """The exporter warns of its own insides, and of torchvision, which nothing here uses."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -24,17 +24,22 @@ PICTURES = Path(__file__).with_name("pictures")
 ENGINES = ("onnxruntime", "openvino")
 # Half precision ends at 65504; other pictures than ours may go further.
 LARGEST_IN_HALF = 30_000.0
+# Int8 is a few levels off everywhere; near black and white that is no saturation.
+NEAR_END, MOST_SATURATED = 16, 0.01
+NEAR_ENOUGH = 45.0  # dB, where half precision's own error begins to count
 
 
 def prove(path: Path, reference: nn.Module) -> Difference:
     """Compare a contract file with ``reference``, uint8 ``[N, H, W, 3]`` in and out.
 
-    Raises :class:`DeblurError` when they differ by more than the tolerance
-    for the file's precision, and when no engine is installed.
+    Raises :class:`DeblurError` when they differ by more than the tolerance for
+    the file's precision, and when no engine is installed. Int8 has no tolerance:
+    how much it may lose is for the search to keep, and only a broken picture
+    is refused (:func:`check_whole`).
     """
     engine = find_engine()
     model = open_model(path)
-    pairs = []
+    pairs: list[tuple[Frames, Frames]] = []
     for picture in load_pictures(model.size):
         height, width = picture.shape[:2]
         frames = np.ascontiguousarray(picture[None])
@@ -43,12 +48,66 @@ def prove(path: Path, reference: nn.Module) -> Difference:
             made = backend.run(frames)
         finally:
             backend.close()
-        with torch.inference_mode():
-            expected = reference(torch.from_numpy(frames)).numpy()
-        pairs.append((made, expected))
+        pairs.append((made, run_module(reference, frames)))
+    if is_int8(model):
+        check_whole(pairs)
+        return measure_difference(pairs)
     difference = measure_difference(pairs)
     check_difference(model, difference)
     return difference
+
+
+def is_int8(model: Model) -> bool:
+    return model.card.precision.startswith("int8")
+
+
+def check_whole(pairs: list[tuple[Frames, Frames]]) -> None:
+    """Refuse int8 pictures, each with fp32's, that are broken.
+
+    That is another shape, or saturation: more than ``MOST_SATURATED`` of the
+    values at 0 or 255 where fp32 is ``NEAR_END`` levels and more from there.
+    What is not a number becomes one of the two, and is found so.
+    """
+    found = None
+    for made, expected in pairs:
+        if made.shape != expected.shape:
+            found = f"a picture of shape {made.shape} for {expected.shape}"
+            break
+        dark = (made == 0) & (expected >= NEAR_END)
+        bright = (made == 255) & (expected <= 255 - NEAR_END)
+        share = float(np.mean(dark | bright))
+        if share > MOST_SATURATED:
+            found = f"{share:.1%} of the picture driven to black or white"
+            break
+    if found is not None:
+        raise DeblurError(
+            "export",
+            expected="an int8 picture like fp32's",
+            found=found,
+            remedy="calibrate on pictures like those to be deblurred, or give --pairs, "
+            "by which the layers that do not survive int8 are found",
+        )
+
+
+def check_half(difference: Difference, in_float: Difference) -> None:
+    """Refuse an int8-fp16 file that is farther from PyTorch than int8 amid fp32 is:
+    then ranges have met the wrong tensors, or half precision does not hold.
+    """
+    allowed = min(in_float.psnr, NEAR_ENOUGH) - 1
+    if difference.psnr < allowed:
+        raise DeblurError(
+            "export",
+            expected=f"at least {allowed:.1f} dB between int8-fp16 and PyTorch, as in int8",
+            found=f"{difference.psnr:.1f} dB",
+            remedy="this generator does not survive half precision; export with --precision int8",
+        )
+
+
+def run_module(module: nn.Module, frames: Frames) -> Frames:
+    """What PyTorch makes of uint8 ``[N, H, W, 3]``."""
+    with torch.inference_mode():
+        made: Frames = module(torch.from_numpy(frames)).numpy()
+    return made
 
 
 def find_engine() -> str:

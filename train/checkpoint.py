@@ -1,12 +1,13 @@
 """Checkpoints: weights in a safetensors file, with the settings that rebuild
-the network in its metadata. The original release's files are read as well.
+the network in its metadata. The files of the original release and of the Keras
+article are read as well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import write_whole
+from deblurgan.train.keras_file import refuse_archive
+from deblurgan.train.keras_weights import read_keras
 from deblurgan.train.networks import (
     GENERATORS,
     Generator,
@@ -26,7 +29,10 @@ from deblurgan.train.networks import (
 from deblurgan.train.release import ReleaseOptions, read_release
 
 FORMAT = "deblurgan-checkpoint-1"
-EXPECTED = "a checkpoint of this project (.safetensors) or of the original release (.pth)"
+EXPECTED = (
+    "a checkpoint of this project (.safetensors), of the original release (.pth) "
+    "or of the Keras article (.h5)"
+)
 RETRAIN = "copy the file again, or train anew"
 
 
@@ -60,7 +66,7 @@ def save_checkpoint(path: Path, generator: Generator, training: dict[str, Any]) 
 
 
 def load_checkpoint(path: Path, options: ReleaseOptions | None = None) -> Checkpoint:
-    """Load our own checkpoint or one of the original release, told by content.
+    """Load our own checkpoint, the original release's or the Keras article's, told by content.
 
     ``options`` say what a file of the original release leaves open, and count
     for these alone. Raises ``DeblurError`` for anything that is not a whole
@@ -70,22 +76,21 @@ def load_checkpoint(path: Path, options: ReleaseOptions | None = None) -> Checkp
     if start[8:9] == b"{":
         return load_own(path)
     if start.startswith((b"PK\x03\x04", b"\x80")):
+        refuse_archive(path)
         release = read_release(path, options or ReleaseOptions())
         generator = rebuild(path, release.description, release.weights)
         return Checkpoint(generator, {}, release.recognised)
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        raise DeblurError(
-            path,
-            expected=EXPECTED,
-            found="an HDF5 file, as the Keras article saves",
-            remedy="this version does not read these yet; take the original release's .pth",
-        )
+        article = read_keras(path)
+        description = {"name": "resnet", "settings": asdict(article.settings)}
+        generator = rebuild(path, description, article.weights)
+        return Checkpoint(generator, {}, article.recognised)
     found = repr(start.decode(errors="replace"))
     raise DeblurError(
         path,
         expected=EXPECTED,
         found=f"a file that begins with {found}" if start else "an empty file",
-        remedy="give the .safetensors or .pth file itself, downloaded or copied whole",
+        remedy="give the .safetensors, .pth or .h5 file itself, downloaded or copied whole",
     )
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import write_whole
-from deblurgan.train.recipe import Recipe, recipe_differences, recipe_document
+from deblurgan.train.recipe import Recipe, parse_recipe, recipe_differences, recipe_document
 from deblurgan.train.step import Players
 
 FORMAT = "deblurgan-run-1"
@@ -149,7 +149,9 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def check_origin(folder: Path, before: dict[str, Any], now: Origin) -> None:
     """A resumed run must be the run that was begun."""
-    changes = recipe_differences(now.recipe, before["recipe"])
+    # A setting that came after the run was begun has its default: what was done before.
+    begun = recipe_document(parse_recipe(before["recipe"], str(folder)))
+    changes = recipe_differences(now.recipe, begun)
     for name in ("data", "batch", "started_from"):
         new, old = getattr(now, name), before[name]
         if new != old:

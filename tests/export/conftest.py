@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from deblurgan.export.onnx_export import ExportReport, export_onnx
+from deblurgan.export.search import QuantisationRequest
 from deblurgan.runtime.contract import Frames
 from deblurgan.train.checkpoint import Checkpoint
 from deblurgan.train.networks import (
@@ -85,6 +87,53 @@ def batch_fp16_frozen(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     checkpoint = Checkpoint(tiny_resnet(norm="batch"), {})
     path = tmp_path_factory.mktemp("batch") / "16.onnx"
     return checkpoint, export_onnx(checkpoint, path, "fp16", (45, 38))
+
+
+@pytest.fixture(scope="session")
+def calibration_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures of two sizes, with edges, gradients and noise."""
+    folder = tmp_path_factory.mktemp("calibration")
+    random = np.random.default_rng(5)
+    for index, (height, width) in enumerate(((64, 80), (64, 80), (72, 64))):
+        y, x = np.mgrid[:height, :width]
+        picture = np.stack([x * 3, y * 3, (x + y) % 64 * 3], -1) + random.integers(0, 20, (1, 1, 3))
+        picture[index * 8 : index * 8 + 20, 10:40] = (10, 220, 90)
+        picture = picture + random.integers(0, 12, picture.shape)
+        cv2.imwrite(str(folder / f"{index}.png"), picture.clip(0, 255).astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def request_int8(calibration_folder: Path) -> QuantisationRequest:
+    """By the quickest method, and without a search."""
+    return QuantisationRequest(calibration_folder, method="min-max")
+
+
+@pytest.fixture(scope="session")
+def edge_int8(
+    edge: Checkpoint, request_int8: QuantisationRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Exported:
+    path = tmp_path_factory.mktemp("edge") / "8.onnx"
+    return edge, export_onnx(edge, path, "int8", quantisation=request_int8)
+
+
+@pytest.fixture(scope="session")
+def instance_int8_half(
+    request_int8: QuantisationRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Exported:
+    checkpoint = Checkpoint(tiny_resnet(), {})
+    path = tmp_path_factory.mktemp("instance") / "8-16.onnx"
+    return checkpoint, export_onnx(checkpoint, path, "int8-fp16", quantisation=request_int8)
+
+
+@pytest.fixture(scope="session")
+def batch_int8_frozen(
+    request_int8: QuantisationRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Exported:
+    """Frozen at 45x38 pixels, which no calibration picture has."""
+    checkpoint = Checkpoint(tiny_resnet(norm="batch"), {})
+    path = tmp_path_factory.mktemp("batch") / "8.onnx"
+    return checkpoint, export_onnx(checkpoint, path, "int8", (45, 38), quantisation=request_int8)
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from deblurgan.export.frames import FramesModule, NormInFloat, export_module, reference_module
 from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.difference import TOLERANCES
 from deblurgan.train.checkpoint import Checkpoint
 from deblurgan.train.evaluation import restore
 from deblurgan.train.networks import EdgeGenerator, ResNetGenerator
@@ -84,3 +87,57 @@ def test_a_half_run_in_pytorch_stays_near(
     difference = export_module(generator, "fp16")(frames).int()
     difference -= reference_module(generator)(frames).int()
     assert int(difference.abs().max()) <= 3
+
+
+def high_contrast(height: int, width: int) -> Frames:
+    """Black and white in stripes, blocks and single pixels: what drives activations furthest."""
+    y, x = np.mgrid[:height, :width]
+    frame = np.where((x // 8 + y // 8) % 2, 255, 0)
+    frame[: height // 3] = np.where(x[: height // 3] % 2, 255, 0)
+    frame[:, : width // 4] = 255
+    frame[height // 2 :, -(width // 5) :] = 0
+    frame[::37, ::41] = 255 - frame[::37, ::41]
+    return np.repeat(frame[None, ..., None], 3, 3).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(96, 160), pytest.param((1080, 1920), marks=[pytest.mark.slow, pytest.mark.timeout(1800)])],
+    ids=str,
+)
+@pytest.mark.parametrize("settings", [{}, {"norm": "batch"}], ids=str)
+def test_high_contrast_frames_fit_in_half_precision(
+    settings: dict[str, Any], size: tuple[int, int], make_resnet: MakeResNet
+) -> None:
+    """A CPU engine would not show an overflow; PyTorch, truly in half, does."""
+    generator = make_resnet(**settings)
+    frames = torch.from_numpy(high_contrast(*size))
+    reference, largest = reference_module(generator), 0.0
+
+    def look(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        nonlocal largest
+        if output.is_floating_point():
+            largest = max(largest, float(output.abs().max()))
+
+    for module in reference.modules():
+        module.register_forward_hook(look)
+    with torch.inference_mode():
+        wanted = reference(frames).int()
+        made = export_module(generator, "int8-fp16")(frames).int()
+    assert 1 < largest < 6e4
+    difference = (made - wanted).abs()
+    assert int(difference.max()) <= TOLERANCES["fp16"].largest
+    assert float(difference.float().mean()) <= TOLERANCES["fp16"].mean
+
+
+def test_a_sum_of_squares_over_a_frame_would_overflow_in_half(make_resnet: MakeResNet) -> None:
+    """Why norms stay in fp32: the same norm in half loses the picture's statistics."""
+    activation = torch.full((1, 4, 540, 960), 3.0)
+    activation[..., ::2] = -3.0
+    (norm, *_) = [
+        m for m in export_module(make_resnet(), "fp16").modules() if isinstance(m, NormInFloat)
+    ]
+    normed = norm(activation.half())
+    assert normed.dtype == torch.float16
+    assert float((normed.float().abs() - 1).abs().max()) < 0.01
+    assert torch.isinf(activation.half().square().sum(dtype=torch.float16))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import getpass
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +13,16 @@ import pytest
 import torch
 
 from deblurgan.export import onnx_export, proof
+from deblurgan.export.calibration import read_calibration
 from deblurgan.export.frames import reference_module
-from deblurgan.export.onnx_export import ExportReport, check_norms_in_float, export_onnx
+from deblurgan.export.graph import check_norms_in_float
+from deblurgan.export.onnx_export import ExportReport, export_onnx
+from deblurgan.export.search import QuantisationRequest
 from deblurgan.runtime import DeblurError
+from deblurgan.runtime.backends import open_backend
 from deblurgan.runtime.contract import Frames, open_model
-from deblurgan.runtime.difference import Tolerance
+from deblurgan.runtime.difference import Difference, Tolerance
+from deblurgan.runtime.golden import Golden
 from deblurgan.train.checkpoint import Checkpoint, weights_sha256
 from deblurgan.train.networks import (
     Generator,
@@ -29,7 +36,9 @@ Exported = tuple[Checkpoint, ExportReport]
 RunFile = Callable[[Path, Frames], Frames]
 MakeFrames = Callable[..., Frames]
 
-FILES = ("edge_fp32", "instance_fp32", "instance_fp16", "batch_fp16_frozen")
+FP_FILES = ("edge_fp32", "instance_fp32", "instance_fp16", "batch_fp16_frozen")
+INT8_FILES = ("edge_int8", "instance_int8_half", "batch_int8_frozen")
+FILES = FP_FILES + INT8_FILES
 
 
 @pytest.fixture(params=FILES)
@@ -116,7 +125,7 @@ def test_a_norm_in_half_is_noticed(instance_fp16: Exported) -> None:
     norm = next(node for node in model.graph.node if node.op_type == "InstanceNormalization")
     cast = next(node for node in model.graph.node if norm.input[0] in node.output)
     norm.input[0] = cast.input[0]
-    with pytest.raises(RuntimeError, match="casts"):
+    with pytest.raises(DeblurError, match="takes them in half"):
         check_norms_in_float(model)
 
 
@@ -189,6 +198,151 @@ def test_bad_targets_and_sizes_are_said_before_any_work(edge: Checkpoint, tmp_pa
         export_onnx(edge, tmp_path / "model.engine")
     with pytest.raises(DeblurError, match="16x16"):
         export_onnx(edge, tmp_path / "model.onnx", size=(640, 8))
+
+
+def test_an_int8_file_tells_what_it_was_made_of(
+    edge_int8: Exported, calibration_folder: Path
+) -> None:
+    report = edge_int8[1]
+    card = open_model(report.path).card
+    assert card == report.card
+    assert card.calibration_sha256 == read_calibration(calibration_folder).sha256
+    story = card.quantisation
+    assert (story["method"], story["drop"]) == ("min-max", None)
+    assert [layer["int8"] for layer in story["layers"]] == [True] * len(story["layers"])
+    assert story["difference"]["psnr"] == report.difference.psnr > 30
+    assert ["3 calibration pictures" in line for line in report.warnings] == [True]
+
+
+def test_int8_makes_nearly_the_same_picture_and_is_a_quarter_of_the_size(
+    edge_int8: Exported, edge_fp32: Exported, run_file: RunFile, make_frames: MakeFrames
+) -> None:
+    frames = make_frames(66, 91, 2)
+    made, wanted = (run_file(e[1].path, frames).astype(int) for e in (edge_int8, edge_fp32))
+    assert 0 < np.abs(made - wanted).mean() < 4
+    assert edge_int8[1].size < 0.7 * edge_fp32[1].size  # a tiny network is mostly graph
+
+
+def test_int8_in_half_is_as_near_as_int8_and_its_norms_are_in_float(
+    instance_int8_half: Exported, request_int8: QuantisationRequest, tmp_path: Path
+) -> None:
+    checkpoint, report = instance_int8_half
+    check_norms_in_float(onnx.load(report.path))
+    single = export_onnx(checkpoint, tmp_path / "8.onnx", "int8", quantisation=request_int8)
+    assert report.difference.psnr == pytest.approx(single.difference.psnr, abs=1)
+
+
+def test_int8_in_half_runs_unoptimised_in_onnx_runtime(
+    instance_int8_half: Exported, make_frames: MakeFrames
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path, frames = instance_int8_half[1].path, make_frames(64, 64)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(path), options)
+    backend = open_backend(open_model(path), 64, 64, name="onnxruntime")
+    used = backend.session.get_session_options()  # type: ignore[attr-defined]
+    assert used.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    assert np.array_equal(backend.run(frames), session.run(None, {"frames": frames})[0])
+    backend.close()
+
+
+def test_every_file_carries_a_golden_pair_of_its_own(exported: Exported) -> None:
+    model = open_model(exported[1].path)
+    golden = Golden.from_json(model.card.golden)
+    assert (golden.width, golden.height) == (model.size or (96, 64))
+    backend = open_backend(model, golden.width, golden.height, name="onnxruntime")
+    made = backend.run(golden.frame())
+    backend.close()
+    rows, columns = golden.output.shape[1:3]
+    kept = made[:, golden.top : golden.top + rows, golden.left : golden.left + columns]
+    assert np.abs(kept.astype(int) - golden.output).max() <= 1
+
+
+def test_a_search_goes_into_the_file(edge: Checkpoint, pairs: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    report = export_onnx(
+        edge,
+        tmp_path / "8.onnx",
+        "int8",
+        quantisation=QuantisationRequest(pairs / "blur", pairs, "min-max"),
+        progress=lambda _done, _total, what: told.append(what),
+    )
+    story = open_model(report.path).card.quantisation
+    assert story["drop"]["psnr"] <= 0.1
+    assert story["pairs"] == 10
+    assert all(isinstance(layer["cost_db"], float) for layer in story["layers"])
+    assert told[-1] == "putting layers back"
+    assert [path.name for path in tmp_path.iterdir()] == ["8.onnx"]
+
+
+def test_calibration_goes_with_int8_and_with_nothing_else(
+    edge: Checkpoint, request_int8: QuantisationRequest, tmp_path: Path
+) -> None:
+    with pytest.raises(DeblurError, match=r"frames to calibrate int8 on.*--calibration FOLDER"):
+        export_onnx(edge, tmp_path / "8.onnx", "int8")
+    with pytest.raises(DeblurError, match="add --precision int8"):
+        export_onnx(edge, tmp_path / "16.onnx", "fp16", quantisation=request_int8)
+    nothing = QuantisationRequest(tmp_path)
+    with pytest.raises(DeblurError, match="found none"):
+        export_onnx(edge, tmp_path / "8.onnx", "int8", quantisation=nothing)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["saturated", "half", "golden", "interrupted"])
+def test_an_int8_file_that_fails_leaves_nothing(
+    fault: str,
+    edge: Checkpoint,
+    edge_fp32: Exported,
+    request_int8: QuantisationRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    expected: type[BaseException] = DeblurError
+    if fault == "saturated":
+        monkeypatch.setattr(proof, "MOST_SATURATED", -1.0)
+    elif fault == "half":
+        monkeypatch.setattr(onnx_export, "HALF", ("fp16", "int8"))
+        monkeypatch.setattr(onnx_export, "measure_candidate", lambda *_: Difference(0, 0, 0, 99))
+    else:
+        place = "make_golden" if fault == "golden" else "prove"
+        monkeypatch.setattr(onnx_export, place, stop)
+        expected = KeyboardInterrupt
+    monkeypatch.setattr(onnx_export, "build_model", lambda *_: onnx.load(edge_fp32[1].path))
+    monkeypatch.setattr(proof, "NEAR_ENOUGH", 99.0)
+    with pytest.raises(expected):
+        export_onnx(edge, tmp_path / "8.onnx", "int8", quantisation=request_int8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(
+    edge: Checkpoint, edge_fp32: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(_model: onnx.ModelProto, path: Path) -> None:
+        path.write_bytes(b"half a model")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(onnx_export, "build_model", lambda *_: onnx.load(edge_fp32[1].path))
+    monkeypatch.setattr(onnx, "save_model", fill)
+    with pytest.raises(DeblurError, match="No space left on device; free some space"):
+        export_onnx(edge, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_far_from_fp32s_is_warned_of(
+    edge: Checkpoint,
+    edge_fp32: Exported,
+    request_int8: QuantisationRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(onnx_export, "FAR", 99.0)
+    monkeypatch.setattr(onnx_export, "build_model", lambda *_: onnx.load(edge_fp32[1].path))
+    report = export_onnx(edge, tmp_path / "8.onnx", "int8", quantisation=request_int8)
+    assert "give --pairs" in report.warnings[1]
 
 
 def test_a_u_net_takes_any_size_from_its_own_smallest(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from deblurgan.export import proof
 from deblurgan.export.frames import reference_module
 from deblurgan.export.onnx_export import ExportReport
 from deblurgan.runtime import DeblurError
+from deblurgan.runtime.difference import Difference
 from deblurgan.train.checkpoint import Checkpoint
 from deblurgan.train.networks import EdgeGenerator, ResNetGenerator
 
@@ -63,3 +65,39 @@ def test_activations_beyond_half_precision_are_refused(
     # The norm after it hides this from the picture, but not from a GPU.
     with pytest.raises(DeblurError, match="--precision fp32"):
         proof.check_range(reference_module(generator), (48, 32))
+
+
+def test_broken_int8_pictures_are_refused_and_dim_ones_are_not() -> None:
+    random = np.random.default_rng(2)
+    expected = random.integers(30, 220, (1, 40, 50, 3), np.uint8)
+    near = (expected + random.integers(0, 12, expected.shape)).astype(np.uint8)
+    proof.check_whole([(near, expected)])
+    for value, where in ((0, "black or white"), (255, "black or white")):
+        broken = near.copy()
+        broken[:, :2] = value
+        with pytest.raises(DeblurError, match=f"5.0% of the picture.*{where}.*--pairs"):
+            proof.check_whole([(near, expected), (broken, expected)])
+    with pytest.raises(DeblurError, match="shape"):
+        proof.check_whole([(near[:, :39], expected)])
+
+
+def test_black_and_white_that_fp32_has_too_are_no_saturation() -> None:
+    expected = np.full((1, 40, 40, 3), 240, np.uint8)
+    expected[:, :20] = 15
+    made = np.where(expected > 100, 255, 0).astype(np.uint8)
+    proof.check_whole([(made, expected)])
+
+
+@pytest.mark.parametrize(
+    ("half", "in_float", "refused"),
+    [(38.0, 40.0, True), (39.5, 40.0, False), (44.5, 60.0, False), (43.0, 60.0, True)],
+)
+def test_half_may_not_be_worse_than_int8_amid_fp32(
+    half: float, in_float: float, refused: bool
+) -> None:
+    made, wanted = Difference(9, 1.0, 0.5, half), Difference(9, 1.0, 0.5, in_float)
+    if refused:
+        with pytest.raises(DeblurError, match="--precision int8"):
+            proof.check_half(made, wanted)
+    else:
+        proof.check_half(made, wanted)

@@ -75,6 +75,7 @@ def test_keras_is_the_articles() -> None:
     recipe = load_recipe("keras")
     settings = recipe.generator.settings
     assert (settings.norm, settings.dropout, settings.skip) == ("batch", 0.5, "average")
+    assert settings.alignment == "tensorflow"
     assert recipe.discriminator.name == "dense"
     assert (recipe.loss.game, recipe.loss.critic_steps, recipe.loss.content) == ("wgan", 5, 100)
     assert (recipe.content.network, recipe.content.after_relu) == ("vgg16", True)

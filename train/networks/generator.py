@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,7 +21,7 @@ class Generator(nn.Module):
     :meth:`restore`, which only ever sees multiples of the stride.
     """
 
-    name: ClassVar[str]
+    name: str
     stride: int
     minimum_size: int = MINIMUM_SIZE
     settings: Any

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deblurgan.train.networks.generator import Generator, Skip, add_skip
 from deblurgan.train.networks.layers import Norm, check_dropout, initialise_normal, make_norm
@@ -13,14 +14,15 @@ from deblurgan.train.settings import DOCUMENTED, at_least
 
 Padding = Literal["reflect", "zeros"]
 Upsampling = Literal["transpose", "nearest"]
+Alignment = Literal["centre", "tensorflow"]
 
 
 @dataclass(frozen=True)
 class ResNetSettings:
     """The paper's generator and its variants; the defaults are the paper's.
 
-    The Keras article's is batch norm with ``skip`` average; its repository's
-    head has ``upsampling`` nearest too.
+    The Keras article's is batch norm with ``skip`` average and ``alignment``
+    tensorflow; its repository's head has ``upsampling`` nearest too.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = DOCUMENTED
@@ -53,6 +55,9 @@ class ResNetSettings:
     upsampling: Upsampling = "transpose"
     """transpose (a transposed convolution) or nearest (each pixel twice, then a 3x3
     convolution)."""
+    alignment: Alignment = "centre"
+    """Where the zeros around strided convolutions lie: centre (on all sides), or
+    tensorflow (below and right alone: TensorFlow's padding "same" of even sizes)."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "channels")
@@ -90,14 +95,14 @@ class ResNetGenerator(Generator):
         ]
         for channels in (c, 2 * c):
             layers += [
-                nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=bias),
+                *halving(settings.alignment, channels, 2 * channels, bias=bias),
                 norm(2 * channels),
                 nn.ReLU(True),
             ]
         layers += [ResNetBlock(settings, 4 * c) for _ in range(settings.blocks)]
         for channels in (4 * c, 2 * c):
             layers += [
-                *doubling(settings.upsampling, channels, channels // 2, bias=bias),
+                *doubling(settings, channels, channels // 2, bias=bias),
                 norm(channels // 2),
                 nn.ReLU(True),
             ]
@@ -144,10 +149,39 @@ def padded_conv(
     return [nn.ReflectionPad2d(kernel // 2), nn.Conv2d(inputs, outputs, kernel, bias=bias)]
 
 
-def doubling(upsampling: Upsampling, inputs: int, outputs: int, *, bias: bool) -> list[nn.Module]:
+def halving(alignment: Alignment, inputs: int, outputs: int, *, bias: bool) -> list[nn.Module]:
+    """Half the height and width, which are even."""
+    if alignment == "tensorflow":
+        return [nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(inputs, outputs, 3, stride=2, bias=bias)]
+    return [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=bias)]
+
+
+def doubling(settings: ResNetSettings, inputs: int, outputs: int, *, bias: bool) -> list[nn.Module]:
     """Twice the height and width."""
-    if upsampling == "nearest":
-        return [nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)]
+    if settings.upsampling == "nearest":
+        return [NearestUpsampling(), nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)]
+    if settings.alignment == "tensorflow":
+        return [ConvTransposeFromCorner(inputs, outputs, 3, stride=2, bias=bias)]
     return [
         nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1, bias=bias)
     ]
+
+
+class NearestUpsampling(nn.Module):
+    """Each pixel twice, in both directions. Not by ``nn.Upsample``: TensorRT for RTX
+    builds no Resize of sizes that are left open.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pixel_shuffle(x.repeat_interleave(4, dim=1), 2)
+
+
+class ConvTransposeFromCorner(nn.ConvTranspose2d):
+    """Cut to size below and right alone, as TensorFlow does; PyTorch's own ``padding``
+    cuts all sides. (Zeros above and left of what goes in would serve as well, but
+    OpenVINO fuses them wrongly.)
+    """
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        # A copy: what works in place on a view is exported as writing into all of it.
+        return super().forward(x, output_size)[..., :-1, :-1].clone()

@@ -115,11 +115,12 @@ def test_multiples_of_the_stride_are_not_padded_and_others_reflected_right_and_b
         ResNetGenerator(replace(TINY, norm="batch", skip="average", padding="zeros", dropout=0)),
         ResNetGenerator(replace(TINY, convolutions=1, affine=True, tracked=True, bias=False)),
         ResNetGenerator(replace(TINY, upsampling="nearest")),
+        ResNetGenerator(replace(TINY, alignment="tensorflow")),
         UNetGenerator(TINY_UNET),
         UNetGenerator(replace(TINY_UNET, downs=2, norm="batch", dropout=0.0, skip="none")),
         EdgeGenerator(TINY_EDGE),
     ],
-    ids=["paper", "batch", "head", "nearest", "unet", "shallow", "edge"],
+    ids=["paper", "batch", "head", "nearest", "tensorflow", "unet", "shallow", "edge"],
 )
 def test_a_description_builds_the_same_generator_again(generator: Generator) -> None:
     description = describe_generator(generator)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from deblurgan.train.networks import (
@@ -15,6 +18,7 @@ from deblurgan.train.networks import (
     ResNetSettings,
     count_parameters,
 )
+from deblurgan.train.networks.resnet import doubling, halving
 
 TINY = ResNetSettings(channels=4, blocks=2)
 
@@ -178,14 +182,55 @@ def test_nearest_upsampling_convolves_each_pixel_twice_over() -> None:
     generator = resnet(upsampling="nearest", dropout=0.0)
     kinds = [type(module).__name__ for module in generator.model]
     assert "ConvTranspose2d" not in kinds
-    end = kinds.index("Upsample")
-    assert kinds[end : end + 8] == ["Upsample", "Conv2d", "InstanceNorm2d", "ReLU"] * 2
+    end = kinds.index("NearestUpsampling")
+    assert (
+        kinds[end : end + 8]
+        == [
+            "NearestUpsampling",
+            "Conv2d",
+            "InstanceNorm2d",
+            "ReLU",
+        ]
+        * 2
+    )
     deep = noise(1, 16, 5, 6)
     repeated = deep.repeat_interleave(2, -1).repeat_interleave(2, -2)
     convolution = generator.model[end + 1]
     expected = torch.conv2d(repeated, convolution.weight, convolution.bias, padding=1)
     assert torch.equal(generator.model[end : end + 2](deep), expected)
     assert expected.shape == (1, 8, 10, 12)
+
+
+@pytest.mark.parametrize(("alignment", "before"), [("centre", 1), ("tensorflow", 0)])
+@settings(max_examples=10, deadline=None)
+@given(height=st.integers(1, 4), width=st.integers(1, 4))
+@torch.no_grad()
+def test_strided_convolutions_begin_where_they_are_aligned(
+    alignment: Any, before: int, height: int, width: int
+) -> None:
+    """Value by value: where the kernel's first row and column come to lie."""
+    wide, deep = noise(1, 1, 2 * height, 2 * width).double(), noise(1, 1, height, width).double()
+    down = nn.Sequential(*halving(alignment, 1, 1, bias=True)).double()
+    up = nn.Sequential(*doubling(replace(TINY, alignment=alignment), 1, 1, bias=True)).double()
+    halved, doubled = torch.zeros_like(deep), torch.zeros_like(wide)
+    halved += down[-1].bias
+    doubled += up[-1].bias
+    for row, column, y, x in itertools.product(range(3), range(3), range(height), range(width)):
+        tall, across = 2 * y + row - before, 2 * x + column - before
+        if 0 <= tall < 2 * height and 0 <= across < 2 * width:
+            halved[0, 0, y, x] += down[-1].weight[0, 0, row, column] * wide[0, 0, tall, across]
+            doubled[0, 0, tall, across] += up[-1].weight[0, 0, row, column] * deep[0, 0, y, x]
+    assert torch.allclose(down(wide), halved)
+    assert torch.allclose(up(deep), doubled)
+
+
+@pytest.mark.parametrize("upsampling", ["transpose", "nearest"])
+def test_alignment_changes_neither_parameters_nor_their_shapes(upsampling: Any) -> None:
+    generators = [resnet(upsampling=upsampling, alignment=a) for a in ("centre", "tensorflow")]
+    shapes = [[tuple(p.shape) for p in generator.parameters()] for generator in generators]
+    assert shapes[0] == shapes[1]
+    blurred = noise(1, 3, 24, 32)
+    assert not torch.allclose(generators[0](blurred), generators[1](blurred), atol=1e-3)
 
 
 def test_the_keras_articles_generator_has_as_many_parameters_as_its_layers_add_up_to() -> None:
@@ -196,6 +241,7 @@ def test_the_keras_articles_generator_has_as_many_parameters_as_its_layers_add_u
     down = convolution(7, 3, 64) + convolution(3, 64, 128) + convolution(3, 128, 256)
     up = convolution(3, 256, 128) + convolution(3, 128, 64) + convolution(7, 64, 3)
     with torch.device("meta"):
-        settings = ResNetSettings(norm="batch", bias=True, skip="average", upsampling="nearest")
-        generator = ResNetGenerator(settings)
+        generator = ResNetGenerator(
+            ResNetSettings(norm="batch", bias=True, skip="average", upsampling="nearest")
+        )
     assert count_parameters(generator) == down + 18 * convolution(3, 256, 256) + up + norms

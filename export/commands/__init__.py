@@ -1,0 +1,1 @@
+"""One command of ``deblur-export`` a file."""

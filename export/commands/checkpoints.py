@@ -1,0 +1,129 @@
+"""Options that go with a checkpoint, and how commands load one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from deblurgan.runtime.console import require
+from deblurgan.runtime.contract import PRECISIONS
+from deblurgan.runtime.errors import DeblurError
+
+if TYPE_CHECKING:
+    from deblurgan.export.search import QuantisationRequest
+    from deblurgan.train.checkpoint import Checkpoint
+
+CheckpointArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        help="A checkpoint of this project (.safetensors), of the original release (.pth) "
+        "or of the Keras article (.h5).",
+    ),
+]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER|CLIP",
+        help="int8: pictures or a clip like those to be deblurred, to take its ranges from.",
+    ),
+]
+SkipOption = Annotated[
+    str,
+    typer.Option(
+        metavar="clamp|average|none",
+        help="Original release only: how the blurred picture is added to the output; "
+        "clamp is its --learn_residual, none is without.",
+    ),
+]
+StatisticsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="image|tracked",
+        help="Original release only: norms see each picture's own statistics, as the "
+        "release runs, or those tracked in training.",
+    ),
+]
+DropoutOption = Annotated[
+    bool,
+    typer.Option("--no-dropout", help="Original release only: it was trained with --no_dropout."),
+]
+METHODS = ("auto", "min-max", "entropy", "percentile")
+
+
+def read_checkpoint(
+    path: Path, skip: str = "clamp", statistics: str = "image", no_dropout: bool = False
+) -> Checkpoint:
+    """Load a checkpoint and say what was recognised in a foreign one."""
+    check_choice("--skip", skip, ("clamp", "average", "none"))
+    check_choice("--statistics", statistics, ("image", "tracked"))
+    require("export", "torch", "safetensors", "onnx", "onnxscript")
+    # Here and not above: other commands work where PyTorch is not installed.
+    from deblurgan.train.checkpoint import load_checkpoint
+    from deblurgan.train.release import ReleaseOptions
+
+    options = ReleaseOptions(
+        skip=cast(Literal["clamp", "average", "none"], skip),
+        statistics=cast(Literal["image", "tracked"], statistics),
+        trained_with_dropout=not no_dropout,
+    )
+    loaded = load_checkpoint(path, options)
+    if loaded.recognised:
+        typer.echo(f"recognised  {loaded.recognised}")
+    return loaded
+
+
+def read_request(
+    precision: str,
+    calibration: Path | None,
+    pairs: Path | None = None,
+    method: str = "auto",
+    max_drop: float = 0.1,
+    max_ssim_drop: float = 0.002,
+) -> QuantisationRequest | None:
+    """What int8 was asked to be like; None for a precision without it.
+
+    Raises :class:`DeblurError` for a choice that does not exist, and for options
+    that the precision has no use for.
+    """
+    check_choice("--precision", precision, PRECISIONS)
+    check_choice("--method", method, METHODS)
+    if not precision.startswith("int8"):
+        for option, folder in (("--calibration", calibration), ("--pairs", pairs)):
+            if folder is not None:
+                raise DeblurError(
+                    option,
+                    expected="an int8 precision to go with it",
+                    found=f"--precision {precision}",
+                    remedy="leave it out, or add --precision int8 (CPUs) or int8-fp16 (TensorRT)",
+                )
+        return None
+    if calibration is None:
+        raise DeblurError(
+            "--precision",
+            expected="pictures or a clip to take the ranges of int8 from",
+            found="no --calibration",
+            remedy="add --calibration FOLDER with blurred pictures like those to be deblurred"
+            + (f", for example --calibration {pairs}/blur" if pairs else ""),
+        )
+    from deblurgan.export.search import QuantisationRequest
+
+    return QuantisationRequest(
+        calibration=calibration,
+        pairs=pairs,
+        method=cast(Literal["auto", "min-max", "entropy", "percentile"], method),
+        max_drop=max_drop,
+        max_ssim_drop=max_ssim_drop,
+    )
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise DeblurError(
+            option,
+            expected=f"one of {', '.join(choices)}",
+            found=repr(value),
+            remedy=f"for example {option} {choices[0]}",
+        )

@@ -1,0 +1,152 @@
+"""``deblur-export onnx``: a checkpoint to a model file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from deblurgan.export.commands.checkpoints import (
+    CalibrationOption,
+    CheckpointArgument,
+    DropoutOption,
+    SkipOption,
+    StatisticsOption,
+    read_checkpoint,
+    read_request,
+)
+from deblurgan.export.commands.rows import echo_rows, megabytes
+from deblurgan.runtime.console import parse_size, say, watching
+from deblurgan.runtime.errors import DeblurError
+
+if TYPE_CHECKING:
+    from deblurgan.export.frames import Precision
+    from deblurgan.export.onnx_export import ExportReport
+
+
+def onnx_command(
+    checkpoint: CheckpointArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="MODEL.onnx",
+            help="The model file. Default: the checkpoint's name with .onnx, -fp16.onnx and so on.",
+        ),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="fp32|fp16|int8|int8-fp16",
+            help="fp16 halves weights and activations, for GPUs. int8 is the fastest on a CPU, "
+            "int8-fp16 is for TensorRT; both want --calibration.",
+        ),
+    ] = "fp32",
+    calibration: CalibrationOption = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="int8: blurred and sharp pictures to judge it on. Layers that cost too much are "
+            "put back to higher precision. Without it every layer is int8.",
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float,
+        typer.Option(metavar="DB", min=0.0, help="int8: PSNR it may lose on --pairs, in dB."),
+    ] = 0.1,
+    max_ssim_drop: Annotated[
+        float, typer.Option(metavar="SSIM", min=0.0, help="int8: SSIM it may lose on --pairs.")
+    ] = 0.002,
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|min-max|entropy|percentile",
+            help="int8: how ranges are taken. auto compares all three.",
+        ),
+    ] = "auto",
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHxHEIGHT", help="Freeze the frame size, in pixels."),
+    ] = None,
+    dynamic: Annotated[
+        bool, typer.Option("--dynamic", help="Take frames of any size: so it is without --size.")
+    ] = False,
+    skip: SkipOption = "clamp",
+    statistics: StatisticsOption = "image",
+    no_dropout: DropoutOption = False,
+    licence: Annotated[
+        str, typer.Option(help="The weights' licence, to be carried in the file.")
+    ] = "",
+    quality: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Figures to carry in the file: what deblur-bench quality --json wrote. "
+            "May be given several times.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", "-y", help="Replace MODEL.onnx if it exists.")
+    ] = False,
+) -> None:
+    """Write a checkpoint's generator as a model file.
+
+    The file is compared with PyTorch on two pictures before it gets its name;
+    one that makes another picture is not kept. Takes about half a minute, int8 some minutes.
+
+    Example: deblur-export onnx best.safetensors -o edge-fp16.onnx --precision fp16
+    """
+    if size is not None and dynamic:
+        raise DeblurError("--dynamic", expected="either it or --size", found="both",
+                          remedy="leave one of them out")  # fmt: skip
+    frozen = None if size is None else parse_size(size)
+    request = read_request(precision, calibration, pairs, method, max_drop, max_ssim_drop)
+    ending = ".onnx" if precision == "fp32" else f"-{precision}.onnx"
+    measured = {path.stem: read_mean(path) for path in quality or []}
+    target = output or checkpoint.with_name(checkpoint.stem + ending)
+    loaded = read_checkpoint(checkpoint, skip, statistics, no_dropout)
+    from deblurgan.export.onnx_export import export_onnx
+
+    with watching("steps of int8", request is not None) as progress:
+        report = export_onnx(
+            loaded,
+            target,
+            cast("Precision", precision),
+            frozen,
+            quantisation=request,
+            licence=licence,
+            quality=measured,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    echo_rows(report_rows(report))
+    for warning in report.warnings:
+        say(warning)
+
+
+def report_rows(report: ExportReport) -> list[tuple[str, str]]:
+    difference = report.difference
+    psnr = f"{difference.psnr:.1f} dB" if difference.largest else "infinite"
+    return [
+        ("written", f"{report.path}, {megabytes(report.size)}, {report.card.precision}"),
+        ("against PyTorch", f"largest difference {difference.largest}, mean "
+         f"{difference.mean:.4f} levels of 255; PSNR {psnr}"),
+    ]  # fmt: skip
+
+
+def read_mean(path: Path) -> dict[str, float]:
+    """The means in a result of ``deblur-bench quality --json``, rounded."""
+    try:
+        mean = json.loads(path.read_text())["mean"]
+        return {key: round(value, 4) for key, value in mean.items() if isinstance(value, float)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise DeblurError(
+            path,
+            expected="figures that deblur-bench wrote",
+            found="something else" if path.exists() else "no such file",
+            remedy=f"make them with: deblur-bench quality --photos PHOTOS --json {path}",
+        ) from None

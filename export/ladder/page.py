@@ -1,0 +1,136 @@
+"""``ladder.html``: the report and its pictures, arranged for the template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from deblurgan.export.ladder.report import Crop, LadderReport, Run, Rung, Speed
+from deblurgan.export.ladder.scores import AMPLIFIED, Scores, ShownCrop, ShownPair
+from deblurgan.export.page import picture_uri, render_page
+from deblurgan.runtime.contract import Frames
+
+SHOWN_WIDTH = 1120  # pixels, of the picture under the slider
+ENGINES = {
+    "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime-cuda": "ONNX Runtime, CUDA",
+    "tensorrt": "TensorRT",
+    "tensorrt_rtx": "TensorRT for RTX",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A rung on an engine, as the tables have it."""
+
+    precision: str
+    engine: str
+    run: Run
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Frames a second; ``share`` is of the fastest, 0 to 1."""
+
+    label: str
+    detail: str
+    rate: float
+    share: float
+    ours: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    caption: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class CropRow:
+    crop: Crop
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Slider:
+    folder: str
+    picture: str
+    width: int
+    height: int
+    before: str
+    after: str
+
+
+def draw_page(report: LadderReport, scores: Scores) -> str:
+    """The page, self-contained."""
+    rows = [Row(rung.precision, ENGINES[run.engine], run) for rung, run in all_runs(report)]
+    fastest = min((row for row in rows if row.run.speed is not None), key=p50_of, default=None)
+    return render_page(
+        "ladder.html",
+        report=report,
+        rows=rows,
+        fastest=fastest,
+        bars=draw_bars(report, rows),
+        slider=draw_slider(scores.shown),
+        crops=[draw_crop(shown, report) for shown in scores.crops],
+        amplified=AMPLIFIED,
+        compared_engine=ENGINES[report.worst.engine] if report.worst else "",
+    )
+
+
+def all_runs(report: LadderReport) -> Iterator[tuple[Rung, Run]]:
+    for rung in report.rungs:
+        for run in rung.runs:
+            yield rung, run
+
+
+def speed_of(row: Row) -> Speed:
+    assert row.run.speed is not None
+    return row.run.speed
+
+
+def p50_of(row: Row) -> float:
+    return speed_of(row).latency.p50
+
+
+def draw_bars(report: LadderReport, rows: list[Row]) -> list[Bar]:
+    timing = report.timing
+    timed = [(row.precision, row.engine, 1 / p50_of(row), True) for row in rows if row.run.speed]
+    mine = "the paper’s generator" if timing.is_paper else "this generator"
+    timed.insert(0, ("fp32", f"PyTorch, {mine}", 1 / timing.pytorch.p50, False))
+    if not timing.is_paper:
+        timed.insert(0, ("fp32", "PyTorch, the paper’s generator", 1 / timing.paper.p50, False))
+    fastest = max(rate for _, _, rate, _ in timed)
+    return [Bar(label, detail, rate, rate / fastest, ours) for label, detail, rate, ours in timed]
+
+
+def draw_slider(shown: ShownPair | None) -> Slider | None:
+    if shown is None:
+        return None
+    height, width = shown.blurred.shape[:2]
+    scale = min(1.0, SHOWN_WIDTH / width)
+    size = (round(width * scale), round(height * scale))
+
+    def shrink(picture: Frames) -> str:
+        smaller = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return picture_uri(smaller.astype(np.uint8, copy=False), "photograph")
+
+    before, after = shrink(shown.blurred), shrink(shown.deblurred)
+    return Slider(shown.folder, shown.picture, *size, before, after)
+
+
+def draw_crop(shown: ShownCrop, report: LadderReport) -> CropRow:
+    assert report.worst is not None
+    pictures = {
+        "blurred": shown.blurred,
+        report.worst.base: shown.base,
+        report.worst.compared: shown.compared,
+        "sharp": shown.sharp,
+        f"difference × {AMPLIFIED}": shown.difference,
+    }
+    cells = (Cell(caption, picture_uri(pixels, "detail")) for caption, pixels in pictures.items())
+    return CropRow(shown.crop, tuple(cells))

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from deblurgan.export.app import app
+from deblurgan.export.onnx_export import ExportReport
+from deblurgan.runtime.console import run
+from deblurgan.runtime.contract import open_model
+from deblurgan.train.checkpoint import Checkpoint, save_checkpoint
+from deblurgan.train.networks import ResNetGenerator
+
+Exported = tuple[Checkpoint, ExportReport]
+
+
+@pytest.fixture
+def saved(edge: Checkpoint, tmp_path: Path) -> Path:
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, edge.generator, edge.training)
+    return path
+
+
+def test_onnx_writes_beside_the_checkpoint_and_info_reads_it(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "kodak24.json"
+    figures.write_text('{"mean": {"name": "mean", "psnr_after": 27.123456, "length": null}}')
+    words = ["--precision", "fp16", "--size", "64x48", "--licence", "CC0-1.0"]
+    assert run(app, ["onnx", str(saved), *words, "--quality", str(figures)]) == 0
+    said = capsys.readouterr().out
+    assert "largest difference" in said
+    assert "PSNR" in said
+    written = saved.with_name("best-fp16.onnx")
+    assert sorted(saved.parent.iterdir()) == sorted([saved, written, figures])
+    assert open_model(written).size == (64, 48)
+    assert open_model(written).card.quality == {"kodak24": {"psnr_after": 27.1235}}
+
+    assert run(app, ["info", str(written)]) == 0
+    lines = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["precision"].strip() == "fp16"
+    assert lines["frames"].strip() == "64x48 and no other"
+    assert "channels 8" in lines["generator"]
+    assert "CC0-1.0" in lines["licence"]
+
+    assert run(app, ["onnx", str(saved), "--precision", "fp16"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_onnx_says_what_it_recognised_in_a_released_checkpoint(
+    make_resnet: Callable[..., ResNetGenerator],
+    edge_fp32: Exported,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released = tmp_path / "latest_net_G.pth"
+    torch.save(make_resnet(norm="batch").state_dict(), released)
+    given: list[Checkpoint] = []
+
+    def export_nothing(checkpoint: Checkpoint, *_: object, **__: object) -> ExportReport:
+        given.append(checkpoint)
+        return edge_fp32[1]
+
+    monkeypatch.setattr("deblurgan.export.onnx_export.export_onnx", export_nothing)
+    arguments = ["onnx", str(released), "--skip", "average", "--statistics", "tracked"]
+    assert run(app, arguments) == 0
+    assert "recognised" in capsys.readouterr().out
+    assert given[0].generator.settings.skip == "average"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--size", "640"], "WIDTHxHEIGHT"),
+        (["--size", "640x0"], "WIDTHxHEIGHT"),
+        (["--size", "8x8"], "at least 16x16"),
+        (["--size", "64x48", "--dynamic"], "either it or --size"),
+        (["--precision", "fp64"], "fp32, fp16, int8, int8-fp16"),
+        (["--precision", "int8"], "add --calibration FOLDER"),
+        (["--precision", "int8", "--pairs", "mine"], "--calibration mine/blur"),
+        (["--precision", "int8", "--calibration", "missing"], "missing"),
+        (["--precision", "int8", "--calibration", "missing", "--method", "best"], "auto, min-max"),
+        (["--calibration", "frames"], "leave it out, or add --precision int8"),
+        (["--precision", "fp16", "--pairs", "frames"], "leave it out, or add --precision int8"),
+        (["--skip", "add"], "clamp, average, none"),
+        (["--statistics", "batch"], "image, tracked"),
+        (["-o", "no/such/folder/model.onnx"], "mkdir -p"),
+        (["--no-such-option"], "--no-such-option"),
+    ],
+    ids=str,
+)
+def test_bad_options_exit_with_2_and_say_what_is_expected(
+    arguments: list[str], said: str, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(app, ["onnx", str(saved), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"mean": 3}', "[]"])
+def test_quality_that_is_none_is_refused(
+    content: str | None, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "figures.json"
+    if content is not None:
+        figures.write_text(content)
+    assert run(app, ["onnx", str(saved), "--quality", str(figures)]) == 2
+    assert "expected figures that deblur-bench wrote" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deblurgan.export.app import app
+from deblurgan.export.commands.trt import parse_memory
+from deblurgan.export.onnx_export import ExportReport
+from deblurgan.runtime import DeblurError
+from deblurgan.runtime.console import run
+from deblurgan.runtime.tensorrt.sidecar import open_plan
+from deblurgan.train.checkpoint import Checkpoint, save_checkpoint
+
+Exported = tuple[Checkpoint, ExportReport]
+
+RTX = ["--target", "sm89"]
+
+
+@pytest.fixture
+def rtx() -> None:
+    pytest.importorskip("tensorrt_rtx")
+
+
+@pytest.mark.usefixtures("rtx")
+def test_a_model_file_becomes_a_plan_that_info_reads(
+    edge_fp32: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "edge.plan"
+    words = ["trt", str(edge_fp32[1].path), "-o", str(plan), "--max", "128x96", "--batch", "2"]
+    assert run(app, [*words, *RTX]) == 0
+    said = capsys.readouterr().out
+    assert "built        TensorRT for RTX" in said.replace("built    ", "built        ")
+    card = open_plan(plan)
+    assert (card.profile.min.width, card.profile.max.width, card.profile.max.batch) == (16, 128, 2)
+    assert card.targets == ("sm89",)
+    assert run(app, ["info", str(plan)]) == 0
+    rows = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert rows["built for"].strip() == "sm89"
+    assert "no device has made it yet" in rows["golden pair"]
+    assert rows["precision"].strip() == "fp32"
+
+    assert run(app, [*words, *RTX]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    plan.with_name("edge.plan.json").unlink()
+    assert run(app, ["info", str(plan)]) == 2
+    assert "none beside the plan" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("rtx")
+def test_a_checkpoint_is_exported_on_the_way(edge: Checkpoint, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "best.safetensors"
+    save_checkpoint(checkpoint, edge.generator, edge.training)
+    assert run(app, ["trt", str(checkpoint), "--size", "64x48", *RTX]) == 0
+    plan = tmp_path / "best.plan"
+    assert sorted(tmp_path.iterdir()) == [plan, plan.with_name("best.plan.json"), checkpoint]
+    assert json.loads(plan.with_name("best.plan.json").read_text())["card"]["precision"] == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--precision", "fp16"], "deblur-export onnx CHECKPOINT --precision fp16"),
+        (["--calibration", "frames"], "a checkpoint to go with --calibration"),
+        (["--precision", "int8"], "--precision int8 --calibration FOLDER"),
+        (["-o", "edge.onnx"], "a name that ends in .plan"),
+        (["-o", "no/such/folder/edge.plan"], "mkdir -p"),
+        (["--size", "8x8", "--target", "sm89"], "at least 16x16"),
+        (["--size", "64x48", "--max", "80x80"], "either one size or a range"),
+        (["--size", "64"], "WIDTHxHEIGHT"),
+        (["--size", "64x48", "--workspace", "lots"], "--workspace 512M or 2G"),
+        ([], "--size 1280x720"),
+    ],
+    ids=str,
+)
+def test_bad_options_exit_with_2_and_leave_nothing(
+    arguments: list[str],
+    said: str,
+    edge_fp32: Exported,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = tmp_path / "edge.onnx"
+    model.write_bytes(edge_fp32[1].path.read_bytes())
+    assert run(app, ["trt", str(model), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [model]
+
+
+def test_without_tensorrt_it_says_how_to_get_one(edge_fp32: Exported, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "for name in ('tensorrt', 'tensorrt_rtx', 'torch', 'onnx'): sys.modules[name] = None\n"
+        "from deblurgan.export.app import app, run\n"
+        "sys.exit(run(app))\n"
+    )
+    words = ["trt", str(edge_fp32[1].path), "-o", str(tmp_path / "a.plan"), "--size", "64x48"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert 'pip install ".[trt]"' in done.stderr
+    assert "JetPack" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.integers(1, 9999), st.sampled_from(["", "K", "k", "M", "MiB", "G", "gb"]))
+def test_memory_is_read_with_its_unit(number: int, unit: str) -> None:
+    scale = {"": 2**20, "K": 2**10, "M": 2**20, "G": 2**30}[unit[:1].upper()]
+    assert parse_memory(f"{number}{unit}") == number * scale
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5G", "2T", "G"])
+def test_anything_else_is_no_memory(text: str) -> None:
+    with pytest.raises(DeblurError, match="512M"):
+        parse_memory(text)

@@ -1,0 +1,234 @@
+"""The ladder: built, measured and written as a whole, or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from deblurgan.export import ladder
+from deblurgan.export.ladder import Measuring, climb
+from deblurgan.export.ladder.folders import to_frame
+from deblurgan.export.ladder.report import LadderReport, read_ladder
+from deblurgan.runtime import DeblurError
+from deblurgan.runtime.console import Interrupted
+from deblurgan.runtime.contract import Frames, open_model
+from deblurgan.train.checkpoint import Checkpoint
+from deblurgan.train.evaluation import EVAL_V1, evaluation_pairs, restore
+from deblurgan.train.layouts import find_source
+from deblurgan.train.metrics import psnr, ssim
+
+TINY = Measuring(size=(48, 32), seconds=0.01, rounds=2, pictures=3, with_pytorch=2, crops=1)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sharp photographs of different sizes, each high enough for eval-v1's kernels."""
+    folder = tmp_path_factory.mktemp("photos") / "photos"
+    folder.mkdir()
+    y, x = np.mgrid[:96, :128]
+    for index, width in enumerate((128, 96)):
+        sharp = np.stack([(x * 3 + y) % 256, (x * y // 9) % 256, 255 - x], -1)[:, :width]
+        cv2.imwrite(str(folder / f"{index}.png"), sharp.astype(np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def climbed(
+    edge: Checkpoint, pairs: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[LadderReport, Path, list[str]]:
+    """A report of fp32 and int8 on two folders, its folder, and what was told."""
+    folder, told = tmp_path_factory.mktemp("ladder") / "new" / "report", list[str]()
+    report = climb(
+        edge, [pairs, f"sharp:{photos}"], None, folder, title="A <tiny> edge",
+        note="hardly trained", licence="CC0-1.0", precisions=("fp32", "int8"), method="min-max",
+        show=pairs, measuring=TINY, tell=told.append,
+    )  # fmt: skip
+    return report, folder, told
+
+
+def test_the_folder_holds_what_the_report_names(
+    climbed: tuple[LadderReport, Path, list[str]],
+) -> None:
+    report, folder, told = climbed
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["ladder.json", "ladder.html", *(rung.file for rung in report.rungs)]
+    )
+    assert [rung.precision for rung in report.rungs] == ["fp32", "int8"]
+    for rung in report.rungs:
+        content = (folder / rung.file).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (rung.bytes, rung.sha256)
+        card = open_model(folder / rung.file).card
+        assert (card.precision, card.licence) == (rung.precision, "CC0-1.0")
+        assert card.quantisation == rung.quantisation
+    assert any("int8" in line for line in told)
+    page = (folder / "ladder.html").read_text()
+    assert "A &lt;tiny&gt; edge" in page
+    assert "hardly trained" in page
+    assert str(folder.parent) not in page + (folder / "ladder.json").read_text()
+
+
+def test_the_json_is_the_report_again(climbed: tuple[LadderReport, Path, list[str]]) -> None:
+    report, folder, _ = climbed
+    assert read_ladder(folder / "ladder.json") == report
+    values = json.loads((folder / "ladder.json").read_text())
+    assert values["schema"] == "deblurgan-ladder-1"
+    assert values["timing"]["width"] == 48
+    assert values["machine"]["cores"] >= 1
+
+
+def test_figures_are_those_of_the_files(
+    climbed: tuple[LadderReport, Path, list[str]],
+    edge: Checkpoint,
+    pairs: Path,
+    run_file: Callable[[Path, Frames], Frames],
+) -> None:
+    """Reckoned again, with ONNX Runtime by itself and PyTorch by the trainer's way."""
+    report, folder, _ = climbed
+    taken = list(evaluation_pairs(find_source(str(pairs), "test"), limit=3))
+    first = report.folders[0]
+    assert (first.name, first.pictures, first.of, first.compared) == ("pairs", 3, 10, 2)
+    assert report.folders[0].psnr == pytest.approx(
+        np.mean([psnr(p.blurred, p.sharp) for p in taken])
+    )
+    for rung, near in zip(report.rungs, (1e-4, 0.02), strict=True):
+        made = [
+            torch.from_numpy(run_file(folder / rung.file, to_frame(p.blurred))[0]).permute(2, 0, 1)
+            for p in taken
+        ]
+        run = next(run for run in rung.runs if run.engine == "onnxruntime")
+        quality = run.quality[0]
+        expected = np.mean([psnr(m, p.sharp) for m, p in zip(made, taken, strict=True)])
+        assert quality.psnr == pytest.approx(expected, abs=near)
+        expected = np.mean([ssim(m, p.sharp) for m, p in zip(made, taken, strict=True)])
+        assert quality.ssim == pytest.approx(expected, abs=near)
+        base = report.rungs[0].runs[0].quality[0]
+        assert quality.psnr_drop == pytest.approx(base.psnr - quality.psnr)
+        largest = max(
+            int((m.int() - restore(edge.generator, p.blurred).int()).abs().max())
+            for m, p in [*zip(made, taken, strict=True)][:2]
+        )
+        assert abs(run.fidelity.largest - largest) <= 1
+        assert run.fidelity.pictures == 4  # two of each folder
+
+
+def test_photographs_are_blurred_and_only_the_shown_pictures_are_in_the_page(
+    climbed: tuple[LadderReport, Path, list[str]],
+) -> None:
+    report, folder, _ = climbed
+    assert [f.blur for f in report.folders] == [None, EVAL_V1.name]
+    assert report.worst is not None
+    assert (report.worst.base, report.worst.compared) == ("fp32", "int8")
+    assert [crop.folder for crop in report.worst.crops] == ["pairs"]
+    assert (folder / "ladder.html").read_text().count("<img") == 2 + 5
+
+
+def test_what_int8_was_made_of_is_said(climbed: tuple[LadderReport, Path, list[str]]) -> None:
+    report, folder, _ = climbed
+    assert report.calibrated == (
+        "the 10 blurred pictures of pairs, which the rungs are measured on as well"
+    )
+    assert report.tuned == "the 10 pairs of pairs, which the rungs are measured on as well"
+    story = report.rungs[1].quantisation
+    assert len(story["layers"]) > 3
+    page = (folder / "ladder.html").read_text()
+    assert all(f"<code>{layer['name']}</code>" in page for layer in story["layers"])
+
+
+def test_every_engine_is_timed_or_missing(
+    climbed: tuple[LadderReport, Path, list[str]],
+) -> None:
+    report, _, _ = climbed
+    for rung in report.rungs:
+        for run in rung.runs:
+            assert run.speed is not None
+            assert 0 < run.speed.latency.p50 <= run.speed.latency.p90 <= run.speed.latency.p99
+            assert run.speed.latency.frames >= TINY.rounds
+            assert run.speed.times_paper > 0
+    engines = {run.engine for rung in report.rungs for run in rung.runs}
+    assert any("TensorRT" in reason for reason in report.missing) or "tensorrt" in engines
+
+
+def test_a_second_report_does_not_replace_the_first_unasked(
+    climbed: tuple[LadderReport, Path, list[str]], edge: Checkpoint, pairs: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in climbed[1].iterdir()}
+    with pytest.raises(DeblurError, match="--overwrite"):
+        climb(edge, [pairs], None, climbed[1])
+    assert {path: path.stat().st_mtime_ns for path in climbed[1].iterdir()} == before
+
+
+def test_bad_pairs_and_folders_are_refused_before_anything_is_written(
+    edge: Checkpoint, pairs: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "report"
+    (tmp_path / "empty" / "blur").mkdir(parents=True)
+    (tmp_path / "empty" / "sharp").mkdir()
+    lonely = tmp_path / "lonely"
+    for part in ("blur", "sharp"):
+        (lonely / part).mkdir(parents=True)
+        shutil.copy(pairs / part / "0.png", lonely / part)
+    (tmp_path / "file").write_text("")
+    for given, words, said in (
+        ([], {}, "--pairs FOLDER|--pairs GOPRO"),
+        ([tmp_path / "none"], {}, "expected a folder"),
+        ([tmp_path / "empty"], {}, "expected pictures"),
+        ([pairs], {"show": "others"}, "--show"),
+        ([lonely], {}, "at least two blurred pictures"),
+        ([pairs], {"calibration": tmp_path / "empty" / "blur"}, "expected pictures"),
+        ([pairs], {"tune": tmp_path / "empty"}, "expected pictures"),
+        ([pairs], {"folder": tmp_path / "file" / "report"}, "place to make one"),
+    ):
+        options = {"calibration": None, "folder": report, **words}
+        with pytest.raises(DeblurError, match=said):
+            climb(edge, given, measuring=TINY, **options)  # type: ignore[arg-type]
+        assert not report.exists()
+
+
+def test_what_breaks_in_the_middle_leaves_nothing(
+    edge: Checkpoint, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr(ladder, "export_onnx", stop)
+    kept = tmp_path / "there-before"
+    kept.mkdir()
+    for folder in (tmp_path / "new", kept):
+        with pytest.raises(Interrupted):
+            climb(edge, [pairs], None, folder, precisions=["fp32"], measuring=TINY)
+    assert list(tmp_path.iterdir()) == [kept]
+    assert list(kept.iterdir()) == []
+
+
+def test_damaged_json_is_refused(
+    climbed: tuple[LadderReport, Path, list[str]], tmp_path: Path
+) -> None:
+    text = (climbed[1] / "ladder.json").read_text()
+    for spoilt in (
+        "", "[]", text.replace("ladder-1", "ladder-2"), text.replace('"p50"', '"p5"'),
+        text.replace('"cores": ', '"cores": "a", "x": '),
+    ):  # fmt: skip
+        (tmp_path / "ladder.json").write_text(spoilt)
+        with pytest.raises(DeblurError, match="deblur-export ladder"):
+            read_ladder(tmp_path / "ladder.json")
+
+
+def test_infinite_figures_are_null_in_json(
+    climbed: tuple[LadderReport, Path, list[str]], tmp_path: Path
+) -> None:
+    report = climbed[0]
+    equal = dataclasses.replace(report.folders[0], psnr=math.inf)
+    report = dataclasses.replace(report, folders=(equal, report.folders[1]))
+    (tmp_path / "ladder.json").write_text(report.to_json())
+    assert json.loads(report.to_json())["folders"][0]["psnr"] is None
+    assert read_ladder(tmp_path / "ladder.json") == report
