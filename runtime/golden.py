@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ KEPT = (64, 48)  # so that the pair is a few kB, whatever the frame's size
 LARGEST = 1 << 14  # no frame has a longer side
 # ONNX Runtime first: it computes in fp32 whatever the processor offers.
 ENGINES = ("onnxruntime", "openvino")
+# As engines say it that raise no MemoryError.
+OUT_OF_MEMORY = re.compile(r"bad_alloc|failed to allocate|out of memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +119,21 @@ def make_golden(model: Model, width: int | None = None, height: int | None = Non
 
     Without a size it is the one the model is frozen at, else 96x64 or what its
     smallest size asks for. Raises :class:`DeblurError` when the model does not
-    take that size and when no CPU engine runs it.
+    take that size, when no CPU engine runs it, and where the memory does not suffice.
     """
     smallest = model.card.minimum_size
     frozen = model.size or (max(SIZE[0], smallest), max(SIZE[1], smallest))
     width, height = width or frozen[0], height or frozen[1]
     model.check_frame(width, height)
-    frame = golden_frame(width, height)
-    output, engine = run_on_cpu(model, frame)
+    try:
+        output, engine = run_on_cpu(model, golden_frame(width, height))
+    except MemoryError:
+        raise DeblurError(
+            model.path,
+            expected="memory to make a golden pair on the processor",
+            found=f"too little memory for a frame of {width}x{height}",
+            remedy="close other programs, or ask for smaller frames",
+        ) from None
     # The corner at the right and below, where the padding was cut off again.
     left, top = max(width - KEPT[0], 0), max(height - KEPT[1], 0)
     kept = np.ascontiguousarray(output[:, top:, left:])
@@ -143,7 +153,10 @@ def compare_golden(golden: Golden, made: Frames) -> Difference:
 
 
 def run_on_cpu(model: Model, frame: Frames) -> tuple[Frames, str]:
-    """The model's picture, and the name and version of the engine that made it."""
+    """The model's picture, and the name and version of the engine that made it.
+
+    Raises ``MemoryError`` where that does not suffice, whatever the engine calls it.
+    """
     reasons = []
     height, width = frame.shape[1:3]
     for name in ENGINES:
@@ -157,6 +170,8 @@ def run_on_cpu(model: Model, frame: Frames) -> tuple[Frames, str]:
         except DeblurError as error:
             reasons.append(error.found)
         except Exception as error:  # what one engine cannot load, the next one may
+            if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+                raise MemoryError(name) from None
             reasons.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[:1]}")
     raise DeblurError(
         model.path,

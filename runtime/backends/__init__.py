@@ -28,8 +28,13 @@ class Backend(Protocol):
     ``in_flight`` threads at a time, and is fastest when it is.
     """
 
-    description: str
-    in_flight: int
+    @property
+    def description(self) -> str:
+        """The engine with its version, and what it runs on."""
+
+    @property
+    def in_flight(self) -> int:
+        """From how many threads :meth:`run` may be called at a time."""
 
     def run(self, frames: Frames) -> Frames:
         """Deblur one frame, uint8 ``[1, height, width, 3]``, RGB."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import platform
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,7 @@ JETSON = (
     "on a Jetson TensorRT comes with JetPack: sudo apt install python3-libnvinfer, and a virtual "
     "environment sees it only when made with --system-site-packages"
 )
+ARM = "aarch64"
 
 ERRORS = ("INTERNAL_ERROR", "ERROR")
 KEPT = (*ERRORS, "WARNING", "INFO")
@@ -73,13 +75,33 @@ def find_bindings(rtx: bool | None = None) -> Bindings:
             return load_bindings(name)
         except Unusable as reason:
             reasons.append(f"{name}: {reason}")
-    ways = " or ".join(f'pip install ".[{EXTRAS[name]}]"' for name in names)
     raise DeblurError(
         " or ".join(TITLES[name] for name in names),
         expected=" or ".join(supported(name) for name in names),
         found="; ".join(reasons),
-        remedy=f"{ways} in the checkout" + ("" if rtx else f"; {JETSON}"),
+        remedy=how_to_install(names),
     )
+
+
+def how_to_install(names: Sequence[str], processor: str | None = None) -> str:
+    """One of these flavours, on ``processor`` (default: this one)."""
+    on_arm = (processor or platform.machine()) == ARM
+    if on_arm and "tensorrt" not in names:
+        return f"use an x86-64 machine: {TITLES['tensorrt_rtx']} has no packages for {ARM}"
+    wanted = ("tensorrt",) if on_arm else names
+    ways = " or ".join(f'pip install ".[{EXTRAS[name]}]"' for name in wanted) + " in the checkout"
+    if on_arm:
+        return f"{JETSON}; on other machines: {ways}"
+    return f"{ways}; {JETSON}" if "tensorrt" in names else ways
+
+
+def how_to_install_pycuda(name: str, processor: str | None = None) -> str:
+    """With a flavour's extra; but on a Jetson that would bring a TensorRT of another kind.
+    There pycuda is compiled, by an nvcc that JetPack leaves out of the PATH.
+    """
+    if (processor or platform.machine()) == ARM:
+        return 'PATH=/usr/local/cuda/bin:$PATH pip install ".[jetson]" in the checkout'
+    return f'pip install ".[{EXTRAS[name]}]" in the checkout'
 
 
 def load_bindings(name: str) -> Bindings:
@@ -99,7 +121,7 @@ def load_bindings(name: str) -> Bindings:
         places = list(getattr(trt, "__path__", ()))
         raise Unusable(f"something else of this name ({', '.join(places) or trt})")
     first_supported, end = SUPPORTED[name]
-    number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    number = read_release(version)
     if not first_supported <= number < end:
         age = "old" if number < first_supported else "new"
         raise Unusable(f"{version}, which is too {age}")
@@ -108,7 +130,12 @@ def load_bindings(name: str) -> Bindings:
 
 def supported(name: str) -> str:
     first, end = SUPPORTED[name]
-    return f"{TITLES[name]} {first[0]}.{first[1]} to {end[0] - 1}"
+    return f"{TITLES[name]} {first[0]}.{first[1]} to {end[0] - 1}.x"
+
+
+def read_release(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version: (10, 3) of ``10.3.0.26``."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 class Log:

@@ -20,9 +20,9 @@ from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.contract import INPUT, Model
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tensorrt.bindings import Bindings, find_bindings
-from deblurgan.runtime.tensorrt.device import find_device, name_board
+from deblurgan.runtime.tensorrt.device import find_device
 from deblurgan.runtime.tensorrt.device_memory import check_room, estimate_need, measure_room
-from deblurgan.runtime.tensorrt.parser import parse_onnx
+from deblurgan.runtime.tensorrt.parser import EXPORT_AGAIN, parse_onnx
 from deblurgan.runtime.tensorrt.profiles import Profile
 from deblurgan.runtime.tensorrt.progress import STEPS, BuildProgress, make_monitor
 from deblurgan.runtime.tensorrt.timing_cache import TimingFile, TimingKey
@@ -37,6 +37,7 @@ FAILURES = (
     (r"out ?of ?memory|requested amount of (gpu )?memory", f"try {MEMORY_WAYS}"),
     (r"driver version is insufficient|cuda initialization failure", "update the NVIDIA driver"),
     (r"no space left", "free some space in the folder for temporary files ($TMPDIR)"),
+    (r"quantized constant|only allowed before DQ", EXPORT_AGAIN),
     (r"could not find any implementation", f"allow more with --workspace, or try {MEMORY_WAYS}"),
 )
 ONE_AT_A_TIME = threading.Lock()
@@ -163,17 +164,15 @@ def check_targets(trt: Any, targets: tuple[str, ...]) -> None:
 
 
 def check_hardware() -> None:
-    device, board = find_device(), name_board()
-    if board is not None:
-        found = board
-    elif device is not None and float(device.compute_capability) < 8:
-        found = f"{device.name}, compute capability {device.compute_capability}"
-    else:
+    device = find_device()
+    if device is None:
+        return
+    if not device.is_integrated and float(device.compute_capability) >= 8:
         return
     raise DeblurError(
         "--hardware-compatible",
         expected="a GPU in a slot, Ampere (compute capability 8.0) or newer",
-        found=found,
+        found=device.description,
         remedy="leave it out: the plan will fit this GPU",
     )
 
@@ -217,6 +216,8 @@ def build_in_thread(build: Build, progress: Callable[[int, int], None] | None) -
                     progress(told, STEPS)
         except BaseException:
             build.progress.cancel()
+            # A step on a small device may take minutes, and a second Ctrl-C changes nothing.
+            build.warn("stopping after this step: TensorRT does not stop within one")
             raise
     built = future.result()
     if progress is not None and told < STEPS:
@@ -292,7 +293,7 @@ class Build:
             self.warn(f"--timing-cache: left out, {self.bindings.title} times no kernels")
             return None
         device = find_device()
-        gpu = "unknown" if device is None else f"{device.name} {device.compute_capability}"
+        gpu = "unknown" if device is None else " ".join(map(str, device.identity))
         key = TimingKey(gpu, self.bindings.version, self.options.workspace)
         return TimingFile.of(self.options.timing_cache, key)
 

@@ -17,21 +17,38 @@ LIBRARY = "libcuda.so.1"
 DRIVER_VERSION = (Path("/sys/module/nvidia/version"), Path("/proc/driver/nvidia/version"))
 BOARD = Path("/proc/device-tree/model")
 # CUdevice_attribute in cuda.h.
+MULTIPROCESSOR_COUNT, INTEGRATED = 16, 18
 COMPUTE_CAPABILITY_MAJOR, COMPUTE_CAPABILITY_MINOR = 75, 76
 
 
 @dataclass(frozen=True)
 class Device:
-    """The first GPU that this process sees. ``memory`` is in bytes; ``cuda`` is
-    the newest CUDA that the driver serves, ``driver`` its own version where
-    the system tells it.
+    """The first GPU that this process sees. ``name`` is for people: a Jetson's own where
+    the system tells it; ``chip`` is what CUDA calls it. ``memory`` is in bytes, and the
+    processor's too where the GPU ``is_integrated``. ``cuda`` is the newest CUDA that the
+    driver serves, ``driver`` its own version where the system tells it.
     """
 
     name: str
+    chip: str
     compute_capability: str
+    multiprocessors: int
+    is_integrated: bool
     memory: int
     driver: str | None
     cuda: str
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """What a plan and its timings hold for. CUDA calls a whole family ``Orin``, and
+        the multiprocessors tell its members apart; the board's name does not serve: a
+        container hides it, and flashing may change it.
+        """
+        return self.chip, self.compute_capability, self.multiprocessors
+
+    @property
+    def description(self) -> str:
+        return describe_gpu(self.name, self.compute_capability, self.multiprocessors)
 
     @property
     def architecture(self) -> str:
@@ -46,31 +63,48 @@ def find_device(library: str = LIBRARY) -> Device | None:
         if cuda.cuInit(0) != 0:
             return None
         device, version = ctypes.c_int(), ctypes.c_int()
-        major, minor = ctypes.c_int(), ctypes.c_int()
+        asked = (
+            COMPUTE_CAPABILITY_MAJOR,
+            COMPUTE_CAPABILITY_MINOR,
+            MULTIPROCESSOR_COUNT,
+            INTEGRATED,
+        )
+        told = [ctypes.c_int() for _ in asked]
         memory, name = ctypes.c_size_t(), ctypes.create_string_buffer(256)
         answers = (
             cuda.cuDeviceGet(ctypes.byref(device), 0),
             cuda.cuDriverGetVersion(ctypes.byref(version)),
             cuda.cuDeviceGetName(name, len(name), device),
             cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device),
-            cuda.cuDeviceGetAttribute(ctypes.byref(major), COMPUTE_CAPABILITY_MAJOR, device),
-            cuda.cuDeviceGetAttribute(ctypes.byref(minor), COMPUTE_CAPABILITY_MINOR, device),
+            *(
+                cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+                for attribute, value in zip(asked, told, strict=True)
+            ),
         )
     except (OSError, AttributeError):  # no such library, or another under its name
         return None
     if any(answers):
         return None
+    major, minor, multiprocessors, integrated = (value.value for value in told)
+    chip = name.value.decode(errors="replace")
     return Device(
-        name=name_board() or name.value.decode(errors="replace"),
-        compute_capability=f"{major.value}.{minor.value}",
+        name=name_board() or chip,
+        chip=chip,
+        compute_capability=f"{major}.{minor}",
+        multiprocessors=multiprocessors,
+        is_integrated=integrated != 0,
         memory=memory.value,
         driver=read_driver_version(),
         cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
     )
 
 
+def describe_gpu(name: str, compute_capability: str, multiprocessors: int) -> str:
+    return f"{name} (compute capability {compute_capability}, {multiprocessors} multiprocessors)"
+
+
 def name_board(path: Path = BOARD) -> str | None:
-    """A Jetson's name; CUDA calls all of a family ``Orin``, but their plans differ."""
+    """A Jetson's name, where the system tells it: a container hides it."""
     with suppress(OSError):
         board = path.read_bytes().decode(errors="replace").strip("\0\n ")
         if "Jetson" in board:

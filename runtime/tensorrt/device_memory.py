@@ -19,7 +19,7 @@ from typing import Any
 
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tensorrt.bindings import Bindings
-from deblurgan.runtime.tensorrt.device import LIBRARY, Device, name_board
+from deblurgan.runtime.tensorrt.device import LIBRARY, Device
 from deblurgan.runtime.tensorrt.parser import parse_onnx
 from deblurgan.runtime.tensorrt.profiles import Profile
 
@@ -144,7 +144,7 @@ def measure_room(
     """None where there is no GPU: a plan built ahead of time needs none."""
     if device is None:
         return None
-    if name_board() is not None:
+    if device.is_integrated:
         return read_meminfo(meminfo)
     free = ask_free(library)
     return Room(device.memory, device.memory if free is None else free)

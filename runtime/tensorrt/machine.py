@@ -10,8 +10,13 @@ from dataclasses import dataclass, field
 from importlib import metadata
 
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.tensorrt.bindings import EXTRAS, JETSON, TITLES, find_bindings
-from deblurgan.runtime.tensorrt.device import Device, find_device
+from deblurgan.runtime.tensorrt.bindings import (
+    TITLES,
+    find_bindings,
+    how_to_install,
+    how_to_install_pycuda,
+)
+from deblurgan.runtime.tensorrt.device import Device, describe_gpu, find_device
 from deblurgan.runtime.tensorrt.plan_card import PlanCard
 
 
@@ -29,6 +34,10 @@ class Machine:
     pycuda: bool = True
     platform: str = ""
 
+    @property
+    def processor(self) -> str:
+        return self.platform.rpartition(" ")[2]
+
 
 def why_not_here(card: PlanCard, machine: Machine | None = None) -> list[str]:
     """Why a plan will not run on this machine, each with what mends it; empty: it runs."""
@@ -41,7 +50,7 @@ def why_not_here(card: PlanCard, machine: Machine | None = None) -> list[str]:
         )
     reasons += why_not_this_tensorrt(card, here)
     if not here.pycuda:
-        reasons.append(f'no pycuda: pip install ".[{EXTRAS[card.flavour]}]" in the checkout')
+        reasons.append(f"no pycuda: {how_to_install_pycuda(card.flavour, here.processor)}")
     if here.device is None:
         reasons.append(
             "no NVIDIA GPU and driver that this process sees: nvidia-smi shows what there is"
@@ -92,8 +101,7 @@ def why_not_this_tensorrt(card: PlanCard, here: Machine) -> Iterator[str]:
         yield (
             f"it needs {card.title}, and there is none here "
             f"({here.missing.get(card.flavour, 'not installed')}){only}: "
-            f'pip install ".[{EXTRAS[card.flavour]}]" in the checkout'
-            + ("" if card.is_rtx else f"; {JETSON}")
+            + how_to_install((card.flavour,), here.processor)
         )
     elif not loads(card, installed):
         yield (
@@ -117,7 +125,7 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
 
 def why_not_this_device(card: PlanCard, device: Device, cuda: int | None) -> Iterator[str]:
-    here = f"{device.name} (compute capability {device.compute_capability})"
+    here = device.description
     if card.is_rtx:
         if card.targets and device.architecture not in card.targets:
             both = (*card.targets, device.architecture)
@@ -129,10 +137,10 @@ def why_not_this_device(card: PlanCard, device: Device, cuda: int | None) -> Ite
             alone = card.rebuild_command((device.architecture,))
             yield f"built for Ampere and later, and here is {here}: build it for this one: {alone}"
     elif not runs_on(card, device):
-        yield (
-            f"built on {card.gpu} (compute capability {card.compute_capability}), and here is "
-            f"{here}: build it here: {card.rebuild_command()}"
-        )
+        there = "no GPU"
+        if card.gpu and card.compute_capability and card.multiprocessors:
+            there = describe_gpu(card.gpu, card.compute_capability, card.multiprocessors)
+        yield (f"built on {there}, and here is {here}: build it here: {card.rebuild_command()}")
     if cuda is not None and version_numbers(device.cuda)[0] < cuda:
         yield (
             f"the driver {device.driver or 'here'} serves CUDA {device.cuda}, and the "
@@ -144,4 +152,4 @@ def why_not_this_device(card: PlanCard, device: Device, cuda: int | None) -> Ite
 def runs_on(card: PlanCard, device: Device) -> bool:
     if card.hardware_compatible:
         return version_numbers(device.compute_capability) >= (8, 0)
-    return (card.gpu, card.compute_capability) == (device.name, device.compute_capability)
+    return (card.chip, card.compute_capability, card.multiprocessors) == device.identity

@@ -14,11 +14,16 @@ from typing import Any
 from deblurgan.runtime.contract import INPUT
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.onnx_file import read_onnx
-from deblurgan.runtime.tensorrt.bindings import Bindings, plain
+from deblurgan.runtime.tensorrt.bindings import Bindings, plain, read_release
 
-# The newest operator set that the parser of a major version knows (NVIDIA's ONNX
-# opset guide). It reads a newer file by the old rules and says nothing.
-NEWEST_OPSET = {("tensorrt", 10): 24, ("tensorrt", 11): 25, ("tensorrt_rtx", 1): 25}
+# The newest operator set that the parser knows, from a release on. It reads a newer file
+# by the old rules and says nothing. onnx-tensorrt's docs/operators.md names 20 for 10.0
+# and 10.1 and 24 for 10.15, NVIDIA's ONNX opset guide 25 for 11; what was added between
+# 10.3 and 10.15 came operator by operator (its changelog), so there it stays at 20.
+NEWEST_OPSET = {
+    "tensorrt": (((10, 3), 20), ((10, 15), 24), ((11, 0), 25)),
+    "tensorrt_rtx": (((1, 7), 25),),
+}
 EXPORT_AGAIN = "export it again: deblur-export onnx CHECKPOINT -o MODEL.onnx"
 ANOTHER_ENGINE = "or run the ONNX file itself: deblur-video --backend onnxruntime"
 
@@ -43,16 +48,17 @@ REFUSALS = (
         "something else than ONNX, or a part of a file",
         EXPORT_AGAIN,
     ),
+    # Before the unknown operators: it calls some of these an unsupported node as well.
+    Refusal(
+        r"UInt8|kUINT8|with type UINT8|UINT8 types",
+        "it works on uint8, which TensorRT takes only in a Cast at the input or the output",
+        f"Cast to float before it and to uint8 after all else, {ANOTHER_ENGINE}",
+    ),
     Refusal(
         r"Plugin not found|checkFallbackPluginImporter|No importer registered|UNSUPPORTED_NODE\b",
         "an operator that it does not know, and no plugin of that name",
         "build it of operators in the list of onnx-tensorrt (docs/operators.md), "
         f"load its plugin, {ANOTHER_ENGINE}",
-    ),
-    Refusal(
-        r"UInt8|kUINT8|with type UINT8",
-        "it works on uint8, which TensorRT only lets Cast touch",
-        f"Cast to float before it and back after it, {ANOTHER_ENGINE}",
     ),
     Refusal(
         r"must have (?:the )?same (?:input )?type|type mismatch|have different types",
@@ -110,7 +116,7 @@ def parse_onnx(bindings: Bindings, builder: Any, path: Path) -> Parsed:
 
 
 def check_opset(bindings: Bindings, path: Path) -> None:
-    newest = NEWEST_OPSET[bindings.name, int(bindings.version.split(".")[0])]
+    newest = find_newest_opset(bindings)
     opset = read_onnx(path).opset
     if opset > newest:
         raise DeblurError(
@@ -119,6 +125,11 @@ def check_opset(bindings: Bindings, path: Path) -> None:
             found=f"opset {opset}",
             remedy=f"install a newer TensorRT, or {EXPORT_AGAIN}",
         )
+
+
+def find_newest_opset(bindings: Bindings) -> int:
+    release = read_release(bindings.version)
+    return max(opset for first, opset in NEWEST_OPSET[bindings.name] if first <= release)
 
 
 def explain(bindings: Bindings, path: Path, error: Any) -> DeblurError:

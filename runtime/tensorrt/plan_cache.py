@@ -21,11 +21,16 @@ from pathlib import Path
 from deblurgan.runtime.contract import Model
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tensorrt.bindings import Bindings, find_bindings
-from deblurgan.runtime.tensorrt.builder import BuildOptions, build_plan
+from deblurgan.runtime.tensorrt.builder import BuildOptions, build_plan, choose_flavour
 from deblurgan.runtime.tensorrt.device import Device, find_device
 from deblurgan.runtime.tensorrt.machine import this_machine, why_not_here
 from deblurgan.runtime.tensorrt.plan_card import VERSION, PlanCard
-from deblurgan.runtime.tensorrt.sidecar import open_plan, sidecar_path, write_plan
+from deblurgan.runtime.tensorrt.sidecar import (
+    finish_golden,
+    open_plan,
+    sidecar_path,
+    write_plan,
+)
 from deblurgan.runtime.whole_file import make_folder
 
 ELSEWHERE = "keep plans elsewhere with: export XDG_CACHE_HOME=FOLDER"
@@ -58,12 +63,11 @@ def cached_plan(
     it cannot be built, or not kept.
     """
     warn = warn or (lambda _: None)
-    rtx = True if options.targets and options.rtx is None else options.rtx
-    path = entry_path(model, options, find_bindings(rtx), find_device())
+    path = entry_path(model, options, find_bindings(choose_flavour(options)), find_device())
     with locked(path, lambda: warn("another process builds the same plan: waiting for it")):
         if path.exists() or sidecar_path(path).exists():
             try:
-                open_plan(path)
+                finish_golden(open_plan(path), model)
                 return path
             except DeblurError as error:
                 warn(f"{path}: {error.found}; it is built anew")
@@ -140,7 +144,7 @@ def entry_path(
     gpu: tuple[str, ...] = ()
     if device is not None:
         driver = (device.driver or device.cuda).split(".")[0]
-        gpu = (device.name, device.compute_capability, driver)
+        gpu = (*map(str, device.identity), driver)
     parts = {
         "sidecar": VERSION,
         "onnx": hashlib.sha256(model.path.read_bytes()).hexdigest(),

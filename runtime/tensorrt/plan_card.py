@@ -20,9 +20,10 @@ class PlanCard:
     """What a sidecar says of the plan at ``path``.
 
     ``gpu`` and what follows it are the machine's that built it, None where it
-    had no GPU. ``card`` is the model's own, but for the golden pair: that is in
-    ``golden``, at a size that the plan takes, or ``golden_missing`` says why not.
-    Sizes are in bytes, ``written`` and ``verified_at`` are UTC.
+    had no GPU: the name for people, and then what the plan holds for. ``card`` is
+    the model's own, but for the golden pair: that is in ``golden``, at a size that
+    the plan takes, or ``golden_missing`` says why not. Sizes are in bytes, ``written``
+    and ``verified_at`` are UTC.
     """
 
     path: Path
@@ -36,7 +37,9 @@ class PlanCard:
     targets: tuple[str, ...]
     platform: str
     gpu: str | None
+    chip: str | None
     compute_capability: str | None
+    multiprocessors: int | None
     driver: str | None
     cuda: str | None
     profile: Profile

@@ -19,7 +19,11 @@ from deblurgan.runtime.contract import INPUT, OUTPUT, Frames
 from deblurgan.runtime.difference import TOLERANCES, Difference
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.golden import compare_golden
-from deblurgan.runtime.tensorrt.bindings import EXTRAS, Bindings, find_bindings
+from deblurgan.runtime.tensorrt.bindings import (
+    Bindings,
+    find_bindings,
+    how_to_install_pycuda,
+)
 from deblurgan.runtime.tensorrt.device import name_board
 from deblurgan.runtime.tensorrt.plan_card import PlanCard
 from deblurgan.runtime.tensorrt.sidecar import mark_verified, open_plan, why_not_here
@@ -244,7 +248,7 @@ def import_pycuda(card: PlanCard) -> Any:
     try:
         return importlib.import_module("pycuda.driver")
     except ImportError as error:
-        remedy = f'pip install ".[{EXTRAS[card.flavour]}]" in the checkout'
+        remedy = how_to_install_pycuda(card.flavour)
         if "libcuda" in str(error):
             remedy = "install NVIDIA's driver (Ubuntu: sudo ubuntu-drivers install); in a "
             remedy += "container, start it with --gpus all"

@@ -22,21 +22,33 @@ from deblurgan.runtime.golden import Golden, make_golden
 from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan
 from deblurgan.runtime.tensorrt.device import find_device
 from deblurgan.runtime.tensorrt.machine import describe_platform, why_not_here
+from deblurgan.runtime.tensorrt.memory_bound import memory_bound
 from deblurgan.runtime.tensorrt.plan_card import VERSION, PlanCard
 from deblurgan.runtime.tensorrt.profiles import Profile
 from deblurgan.runtime.whole_file import write_whole
 
-__all__ = ["PlanCard", "mark_verified", "open_plan", "sidecar_path", "why_not_here", "write_plan"]
+__all__ = [
+    "PlanCard",
+    "finish_golden",
+    "mark_verified",
+    "open_plan",
+    "sidecar_path",
+    "why_not_here",
+    "write_plan",
+]
+
+UNFINISHED = "making it was stopped before its end, by hand or for want of memory"
 
 
 def write_plan(path: Path, built: BuiltPlan, model: Model, options: BuildOptions) -> PlanCard:
     """Write a plan and its sidecar, both whole or neither; an older pair is replaced.
 
+    A golden pair that the model does not bring is made once they are written.
     Raises :class:`DeblurError` where they cannot be written: then what was
     there before is untouched.
     """
     device = find_device()
-    golden, missing = choose_golden(model, options.profile)
+    golden = read_golden(model, options.profile)
     card = PlanCard(
         path=path,
         card=replace(model.card, golden={}),
@@ -49,7 +61,9 @@ def write_plan(path: Path, built: BuiltPlan, model: Model, options: BuildOptions
         targets=tuple(built.targets),
         platform=describe_platform(),
         gpu=device.name if device else None,
+        chip=device.chip if device else None,
         compute_capability=device.compute_capability if device else None,
+        multiprocessors=device.multiprocessors if device else None,
         driver=device.driver if device else None,
         cuda=device.cuda if device else None,
         profile=options.profile,
@@ -62,10 +76,34 @@ def write_plan(path: Path, built: BuiltPlan, model: Model, options: BuildOptions
         device_memory=built.device_memory,
         written=now(),
         golden=golden,
-        golden_missing=missing,
+        golden_missing="" if golden else UNFINISHED,
     )
     write_pair(path, built.plan, encode(card))
-    return card
+    return finish_golden(card, model)
+
+
+def finish_golden(card: PlanCard, model: Model) -> PlanCard:
+    """Make the golden pair that a sidecar still lacks, or note why there is none.
+
+    The plan is on the disk by then, for this may take long and much memory: a frame of
+    the plan's size, on the processor. A limit in pixels would not tell how much, for
+    networks differ twentyfold, so what this machine has left is the limit. Killed or
+    stopped all the same, it costs the pair and not the plan.
+    """
+    if card.golden_missing != UNFINISHED:
+        return card
+    golden, missing = None, ""
+    try:
+        with memory_bound():
+            golden = make_golden(model, card.profile.min.width, card.profile.min.height)
+    except DeblurError as error:
+        missing = f"{error.found}; {error.remedy}"
+    finished = replace(card, golden=golden, golden_missing=missing)
+    try:
+        write_whole(sidecar_path(card.path), encode(finished))
+    except DeblurError as error:  # the plan is worth more than its pair
+        return replace(card, golden_missing=f"it could not be written: {error.found}")
+    return finished
 
 
 def open_plan(path: Path) -> PlanCard:
@@ -102,16 +140,13 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def choose_golden(model: Model, profile: Profile) -> tuple[Golden | None, str]:
-    """A golden pair that the profile takes, or None and why there is none."""
+def read_golden(model: Model, profile: Profile) -> Golden | None:
+    """The model's own golden pair, where the profile takes it."""
     with suppress(ValueError):
         golden = Golden.from_json(model.card.golden)
         if profile.contains(profile.min.batch, golden.height, golden.width):
-            return golden, ""
-    try:
-        return make_golden(model, profile.min.width, profile.min.height), ""
-    except DeblurError as error:
-        return None, f"{error.found}; {error.remedy}"
+            return golden
+    return None
 
 
 def read_plan(path: Path) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deblurgan.runtime import DeblurError
+from deblurgan.runtime import DeblurError, golden
 from deblurgan.runtime.contract import ModelCard, open_model
 from deblurgan.runtime.golden import Golden, compare_golden, golden_frame, make_golden
 
@@ -100,6 +100,31 @@ def test_without_a_cpu_engine_it_says_how_to_get_one(
         monkeypatch.delitem(sys.modules, f"deblurgan.runtime.backends.{engine}", raising=False)
     with pytest.raises(DeblurError, match=r"not installed.*not installed.*\[cpu\]"):
         make_golden(open_model(negative))
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        MemoryError(),
+        RuntimeError("[ONNXRuntimeError] : 6 : Exception during initialization: std::bad_alloc"),
+        RuntimeError("BFCArena: Failed to allocate memory for requested buffer of size 235929600"),
+    ],
+)
+def test_too_little_memory_is_said_and_no_other_engine_is_tried(
+    failure: Exception, negative: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def fail(*_: object, name: str, **__: object) -> None:
+        tried.append(name)
+        raise failure
+
+    monkeypatch.setattr(golden, "open_backend", fail)
+    with pytest.raises(
+        DeblurError, match="too little memory for a frame of 96x64; close other programs"
+    ):
+        make_golden(open_model(negative))
+    assert tried == ["onnxruntime"]
 
 
 def test_openvino_stands_in_for_onnxruntime(

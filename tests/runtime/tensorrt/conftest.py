@@ -1,5 +1,5 @@
-"""Models for real builds (a tiny network, and graphs as a test wants them), and a plan
-as far as its sidecar is concerned: bytes that begin like one.
+"""Models for real builds (a tiny network, and graphs as a test wants them), two
+devices, and a plan as far as its sidecar is concerned: bytes that begin like one.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan
 from deblurgan.runtime.tensorrt.device import Device
 from deblurgan.runtime.tensorrt.profiles import Profile, Shape
 from deblurgan.runtime.tensorrt.sidecar import PlanCard, write_plan
-
-RTX_4090 = Device("NVIDIA GeForce RTX 4090", "8.9", 24 << 30, "570.86.15", "12.8")
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +124,30 @@ def tiny(write_tiny: Callable[..., Path], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def device() -> Device:
-    return RTX_4090
+    return Device(
+        name="NVIDIA GeForce RTX 4090",
+        chip="NVIDIA GeForce RTX 4090",
+        compute_capability="8.9",
+        multiprocessors=128,
+        is_integrated=False,
+        memory=24 << 30,
+        driver="570.86.15",
+        cuda="12.8",
+    )
+
+
+@pytest.fixture
+def orin() -> Device:
+    return Device(
+        name="NVIDIA Jetson Orin Nano Developer Kit",
+        chip="Orin",
+        compute_capability="8.7",
+        multiprocessors=8,
+        is_integrated=True,
+        memory=7620 << 20,
+        driver="540.4.0",
+        cuda="12.6",
+    )
 
 
 @pytest.fixture

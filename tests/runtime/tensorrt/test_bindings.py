@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from deblurgan.runtime import DeblurError
-from deblurgan.runtime.tensorrt.bindings import Bindings, Log, find_bindings, plain
+from deblurgan.runtime.tensorrt import bindings
+from deblurgan.runtime.tensorrt.bindings import (
+    Bindings,
+    Log,
+    find_bindings,
+    how_to_install_pycuda,
+    plain,
+)
 
 NAMES = ("tensorrt", "tensorrt_rtx")
 Install = Callable[[str, str | None], None]
@@ -30,6 +37,8 @@ def install(none_installed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             (package / "__init__.py").write_text(code)
         monkeypatch.delitem(sys.modules, name)
         monkeypatch.syspath_prepend(tmp_path)
+        if code is None:  # a folder without code yields to a package anywhere behind it
+            monkeypatch.setattr(sys, "path", [str(tmp_path)])
 
     return install_
 
@@ -40,16 +49,48 @@ def test_what_is_installed_is_found(rtx: Bindings) -> None:
     assert rtx.title == f"TensorRT for RTX {rtx.trt.__version__}"
 
 
-def test_none_installed_names_the_extras_and_jetpack(none_installed: None) -> None:
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda name: monkeypatch.setattr(bindings.platform, "machine", lambda: name)
+
+
+def test_none_installed_names_the_extras_and_jetpack(
+    none_installed: None, processor: Callable[[str], None]
+) -> None:
+    processor("x86_64")
     with pytest.raises(DeblurError) as error:
         find_bindings()
     said = str(error.value)
     for part in ('".[trt]"', '".[rtx]"', "JetPack", "python3-libnvinfer", "--system-site-packages"):
         assert part in said
     assert said.count("not installed") == 2
+    assert "expected TensorRT 10.3 to 11.x or TensorRT for RTX 1.7 to 1.x, found" in said
+    assert said.index("pip") < said.index("JetPack")
 
 
-def test_only_the_flavour_that_was_asked_for_is_named(none_installed: None) -> None:
+def test_on_a_jetson_jetpack_comes_first(
+    none_installed: None, processor: Callable[[str], None]
+) -> None:
+    processor("aarch64")
+    with pytest.raises(DeblurError) as error:
+        find_bindings()
+    assert error.value.remedy.startswith("on a Jetson TensorRT comes with JetPack: sudo apt")
+    assert error.value.remedy.endswith('on other machines: pip install ".[trt]" in the checkout')
+    with pytest.raises(DeblurError, match=r"use an x86-64 machine: .* no packages for aarch64"):
+        find_bindings(rtx=True)
+
+
+def test_pycuda_comes_with_an_extra_that_brings_no_foreign_tensorrt() -> None:
+    assert how_to_install_pycuda("tensorrt", "x86_64").startswith('pip install ".[trt]"')
+    assert how_to_install_pycuda("tensorrt_rtx", "x86_64").startswith('pip install ".[rtx]"')
+    jetson = how_to_install_pycuda("tensorrt", "aarch64")
+    assert jetson.startswith('PATH=/usr/local/cuda/bin:$PATH pip install ".[jetson]"')
+
+
+def test_only_the_flavour_that_was_asked_for_is_named(
+    none_installed: None, processor: Callable[[str], None]
+) -> None:
+    processor("x86_64")
     with pytest.raises(DeblurError, match=r"\[rtx\]") as error:
         find_bindings(rtx=True)
     assert "[trt]" not in str(error.value)
@@ -80,7 +121,7 @@ def test_an_installation_that_does_not_do_is_described(
     code: str | None, found: str, install: Install
 ) -> None:
     install("tensorrt", code)
-    with pytest.raises(DeblurError, match=rf"TensorRT 10\.3 to 11, found tensorrt: .*{found}"):
+    with pytest.raises(DeblurError, match=rf"TensorRT 10\.3 to 11\.x, found tensorrt: .*{found}"):
         find_bindings(rtx=False)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deblurgan.runtime import DeblurError
@@ -124,8 +125,10 @@ def test_ctrl_c_cancels_the_build(rtx: Bindings, shipped: Model) -> None:
     def interrupt(done: int, total: int) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
+    warnings: list[str] = []
     with pytest.raises(Interrupted), signals_interrupt():
-        build_plan(shipped, options, interrupt)
+        build_plan(shipped, options, interrupt, warn=warnings.append)
+    assert warnings[-1].startswith("stopping after this step")
     assert "Build canceled by user" in rtx.log.errors()[-1]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("build")]
     with signals_interrupt():  # the next command
@@ -217,25 +220,26 @@ def test_options_that_cannot_work_are_refused_before_building(
 
 
 @pytest.mark.parametrize(
-    ("board", "device", "refused"),
+    ("name", "capability", "is_integrated", "refused"),
     [
-        ("NVIDIA Jetson Orin Nano", None, "found NVIDIA Jetson Orin Nano"),
-        (None, ("Tesla T4", "7.5"), "found Tesla T4, compute capability 7.5"),
-        (None, ("RTX 3090", "8.6"), None),
-        (None, ("RTX 5090", "12.0"), None),
+        ("Orin", "8.7", True, r"found Orin \(compute capability 8\.7, 128 multiprocessors\)"),
+        ("Tesla T4", "7.5", False, r"found Tesla T4 \(compute capability 7\.5"),
+        ("RTX 3090", "8.6", False, None),
+        ("RTX 5090", "12.0", False, None),
     ],
 )
 def test_hardware_compatibility_wants_ampere_in_a_slot(
-    board: str | None,
-    device: tuple[str, str] | None,
+    name: str,
+    capability: str,
+    is_integrated: bool,
     refused: str | None,
+    device: Device,
     plain: Bindings,
     small: BuildOptions,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gpu = None if device is None else Device(*device, 16 << 30, None, "12.8")
+    gpu = replace(device, name=name, compute_capability=capability, is_integrated=is_integrated)
     monkeypatch.setattr(builder, "find_device", lambda: gpu)
-    monkeypatch.setattr(builder, "name_board", lambda: board)
     given = replace(small, hardware_compatible=True)
     if refused is None:
         builder.check_options(plain, given)
@@ -272,6 +276,23 @@ def test_a_failure_says_what_helps(
     error = builder.Build(rtx, tiny, small, pytest.fail).explain()
     assert re.search(helps, str(error))
     assert said is None or said.split("(")[-1].rstrip(")") in str(error)
+
+
+def test_a_quantised_constant_that_another_node_reads_is_to_be_exported_again(
+    write_graph: Any, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    node, kind, constant = onnx.helper.make_node, onnx.TensorProto, onnx.numpy_helper.from_array
+    nodes = [
+        node("Cast", ["three"], ["bound"], to=kind.FLOAT),
+        node("Cast", ["frames"], ["x"], to=kind.FLOAT),
+        node("Min", ["x", "bound"], ["y"]),
+        node("Cast", ["y"], ["deblurred"], to=kind.UINT8),
+    ]
+    three = constant(np.full(3, 3, np.int8), "three")
+    model = open_model(write_graph(tmp_path / "bound.onnx", nodes, [three]))
+    with pytest.raises(DeblurError, match=r"only allowed before DQ.*; export it again: deblur-ex"):
+        build_plan(model, BuildOptions(choose_profile(model, SMALL), rtx=True))
 
 
 def test_a_refusal_of_the_parser_comes_through(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from deblurgan.runtime.tensorrt import device
 from deblurgan.runtime.tensorrt.device import (
     Device,
     find_device,
@@ -21,19 +23,25 @@ DRIVER = """
 #include <string.h>
 int cuInit(unsigned flags) { return INIT; }
 int cuDeviceGet(int *device, int ordinal) { *device = 7; return ordinal == 0 ? GET : 101; }
-int cuDriverGetVersion(int *version) { *version = 12080; return 0; }
+int cuDriverGetVersion(int *version) { *version = 12060; return 0; }
 int cuDeviceGetName(char *name, int length, int device) {
-    strncpy(name, "NVIDIA GeForce RTX 4090", length); return device == 7 ? 0 : 101;
+    strncpy(name, "Orin", length); return device == 7 ? 0 : 101;
 }
 int cuDeviceTotalMem_v2(size_t *bytes, int device) {
-    *bytes = (size_t)25393 << 20; return device == 7 ? 0 : 101;
+    *bytes = (size_t)7620 << 20; return device == 7 ? 0 : 101;
 }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     if (device != 7) return 101;
-    *value = attribute == 75 ? 8 : attribute == 76 ? 9 : -1;
-    return 0;
+    switch (attribute) {
+        case 16: *value = 8; return 0;
+        case 18: *value = INTEGRATED; return 0;
+        case 75: *value = 8; return 0;
+        case 76: *value = 7; return 0;
+    }
+    return 1;
 }
 """
+ANSWERS = {"INIT": 0, "GET": 0, "INTEGRATED": 1}
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def compile_driver(tmp_path: Path) -> Callable[..., str]:
     def compile_(source: str = DRIVER, **values: int) -> str:
         code, library = tmp_path / "cuda.c", tmp_path / "libcuda.so"
         code.write_text(source)
-        defines = [f"-D{name}={value}" for name, value in {"INIT": 0, "GET": 0, **values}.items()]
+        defines = [f"-D{name}={value}" for name, value in {**ANSWERS, **values}.items()]
         subprocess.run(
             [str(compiler), "-shared", "-fPIC", *defines, "-o", str(library), str(code)], check=True
         )
@@ -54,12 +62,33 @@ def compile_driver(tmp_path: Path) -> Callable[..., str]:
     return compile_
 
 
-def test_the_driver_says_what_is_there(compile_driver: Callable[..., str]) -> None:
-    device = find_device(compile_driver())
-    assert device is not None
-    assert device == Device("NVIDIA GeForce RTX 4090", "8.9", 25393 << 20, device.driver, "12.8")
-    assert device.architecture == "sm89"
-    assert Device("", "12.0", 1, None, "13.0").architecture == "sm120"
+def test_the_driver_says_what_is_there(
+    compile_driver: Callable[..., str], orin: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = compile_driver()
+    monkeypatch.setattr(device, "name_board", lambda: orin.name)
+    monkeypatch.setattr(device, "read_driver_version", lambda: "540.4.0")
+    found = find_device(library)
+    assert found == orin
+    assert found.architecture == "sm87"
+    assert replace(orin, compute_capability="12.0").architecture == "sm120"
+
+
+def test_in_a_container_only_the_name_for_people_is_another(
+    compile_driver: Callable[..., str], orin: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = compile_driver()
+    monkeypatch.setattr(device, "name_board", lambda: None)
+    monkeypatch.setattr(device, "read_driver_version", lambda: None)
+    found = find_device(library)
+    assert found == replace(orin, name="Orin", driver=None)
+    assert found.identity == orin.identity
+
+
+def test_a_gpu_with_memory_of_its_own(compile_driver: Callable[..., str]) -> None:
+    found = find_device(compile_driver(INTEGRATED=0))
+    assert found is not None
+    assert not found.is_integrated
 
 
 @pytest.mark.parametrize("answers", [{"INIT": 100}, {"INIT": 999}, {"GET": 101}])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.contract import INPUT, OUTPUT, Model
-from deblurgan.runtime.tensorrt import device_memory
 from deblurgan.runtime.tensorrt.bindings import Bindings
 from deblurgan.runtime.tensorrt.builder import open_builder
 from deblurgan.runtime.tensorrt.device import Device
@@ -23,8 +23,6 @@ from deblurgan.runtime.tensorrt.device_memory import (
     read_meminfo,
 )
 from deblurgan.runtime.tensorrt.profiles import choose_profile
-
-GPU = Device("NVIDIA GeForce RTX 4090", "8.9", 24 << 30, None, "12.8")
 
 
 def need(weights: int, activations: int, is_fixed: bool = True) -> Need:
@@ -114,16 +112,17 @@ def test_the_estimate_of_the_shipped_model(rtx: Bindings, shipped: Model) -> Non
     assert 107.7e6 < fixed.likely < ranged.likely
 
 
-def test_a_jetson_shares_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jetson_shares_its_memory(tmp_path: Path, orin: Device) -> None:
+    """In a container too, where only CUDA tells that it is one."""
     meminfo = tmp_path / "meminfo"
     meminfo.write_text(
         "MemTotal:        7802128 kB\nMemFree:   1 kB\nMemAvailable:    5120000 kB\n"
     )
     assert read_meminfo(meminfo) == Room(7802128 << 10, 5120000 << 10, is_shared=True)
-    monkeypatch.setattr(device_memory, "name_board", lambda: "NVIDIA Jetson Orin Nano")
-    assert measure_room(GPU, meminfo=meminfo) == read_meminfo(meminfo)
+    hidden = replace(orin, name="Orin")
+    assert measure_room(hidden, meminfo=meminfo) == read_meminfo(meminfo)
     meminfo.write_text("nothing of the kind\n")
-    assert measure_room(GPU, meminfo=meminfo) is None
+    assert measure_room(hidden, meminfo=meminfo) is None
 
 
 def test_without_a_gpu_there_is_no_room_to_measure() -> None:
@@ -149,7 +148,9 @@ int left_over(void) { return pushed + retained; }
 
 
 @pytest.mark.parametrize(("retain", "free"), [(0, 9 << 30), (2, 24 << 30)])
-def test_the_driver_says_what_is_free(retain: int, free: int, tmp_path: Path) -> None:
+def test_the_driver_says_what_is_free(
+    retain: int, free: int, tmp_path: Path, device: Device
+) -> None:
     """Asked for real, through a ``libcuda`` compiled here."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
@@ -159,8 +160,8 @@ def test_the_driver_says_what_is_free(retain: int, free: int, tmp_path: Path) ->
     command = [compiler, "-shared", "-fPIC", f"-DRETAIN={retain}", "-o", str(library), str(code)]
     subprocess.run(command, check=True)
     for _ in range(2):  # the second time too: what was taken was given back
-        assert measure_room(GPU, str(library)) == Room(24 << 30, free)
+        assert measure_room(device, str(library)) == Room(24 << 30, free)
 
 
-def test_a_driver_that_does_not_answer_counts_as_all_free(tmp_path: Path) -> None:
-    assert measure_room(GPU, str(tmp_path / "nowhere.so")) == Room(24 << 30, 24 << 30)
+def test_a_driver_that_does_not_answer_counts_as_all_free(tmp_path: Path, device: Device) -> None:
+    assert measure_room(device, str(tmp_path / "nowhere.so")) == Room(24 << 30, 24 << 30)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from deblurgan.runtime.tensorrt import machine
+from deblurgan.runtime.tensorrt.bindings import how_to_install_pycuda
 from deblurgan.runtime.tensorrt.device import Device
 from deblurgan.runtime.tensorrt.machine import Machine, read_cuda_majors, this_machine
 from deblurgan.runtime.tensorrt.sidecar import PlanCard, why_not_here
@@ -112,27 +113,58 @@ def test_an_rtx_plan_wants_the_very_same_version(make_card: MakeCard, here: Mach
     ],
 )
 def test_another_gpu(
-    name: str, capability: str, compatible: bool, runs: bool, make_card: MakeCard, here: Machine
+    name: str,
+    capability: str,
+    compatible: bool,
+    runs: bool,
+    make_card: MakeCard,
+    here: Machine,
+    device: Device,
 ) -> None:
-    other = replace(here, device=Device(name, capability, 8 << 30, "570.86.15", "12.8"))
+    gpu = replace(device, name=name, chip=name, compute_capability=capability)
+    other = replace(here, device=gpu)
     reasons = why_not_here(make_card(hardware_compatible=compatible), other)
     if runs:
         assert reasons == []
     else:
         said = one(reasons)
-        assert "built on NVIDIA GeForce RTX 4090 (compute capability 8.9)" in said
-        assert f"here is {name} (compute capability {capability})" in said
+        assert "built on NVIDIA GeForce RTX 4090 (compute capability 8.9, 128 multi" in said
+        assert f"here is {name} (compute capability {capability}, 128 multiprocessors)" in said
         assert "build it here: deblur-export trt" in said
 
 
-def test_an_rtx_plan_on_a_gpu_it_was_not_built_for(make_card: MakeCard, here: Machine) -> None:
-    ampere = replace(here, device=Device("RTX 3090", "8.6", 24 << 30, None, "12.8"))
+def test_a_jetsons_plan_goes_into_a_container_and_back(
+    make_card: MakeCard, here: Machine, orin: Device
+) -> None:
+    hidden = replace(orin, name="Orin")
+    reflashed = replace(
+        orin, name="NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super"
+    )
+    for built_on in (orin, hidden):
+        card = make_card(
+            gpu=built_on.name,
+            chip=built_on.chip,
+            compute_capability=built_on.compute_capability,
+            multiprocessors=built_on.multiprocessors,
+        )
+        for device in (orin, hidden, reflashed):
+            assert why_not_here(card, replace(here, device=device)) == []
+        agx = replace(orin, name="NVIDIA Jetson AGX Orin Developer Kit", multiprocessors=16)
+        said = one(why_not_here(card, replace(here, device=agx)))
+        assert f"built on {built_on.name} (compute capability 8.7, 8 multiprocessors)" in said
+        assert "AGX Orin Developer Kit (compute capability 8.7, 16 multiprocessors)" in said
+
+
+def test_an_rtx_plan_on_a_gpu_it_was_not_built_for(
+    make_card: MakeCard, here: Machine, device: Device
+) -> None:
+    ampere = replace(here, device=replace(device, name="RTX 3090", compute_capability="8.6"))
     said = one(why_not_here(make_card(**RTX_CARD), ampere))
     assert "built for sm89, sm120, and here is RTX 3090" in said
     assert said.endswith("--target sm89,sm120,sm86")
     every = make_card(**{**RTX_CARD, "targets": ()})
     assert why_not_here(every, ampere) == []
-    turing = replace(here, device=Device("RTX 2080", "7.5", 8 << 30, None, "12.8"))
+    turing = replace(here, device=replace(device, compute_capability="7.5"))
     assert one(why_not_here(every, turing)).endswith("--target sm75")
 
 
@@ -145,9 +177,19 @@ def test_a_driver_too_old_for_the_tensorrt_that_is_here(make_card: MakeCard, her
 def test_no_gpu_and_no_pycuda(make_card: MakeCard, here: Machine) -> None:
     bare = replace(here, device=None, pycuda=False)
     pycuda, gpu = why_not_here(make_card(), bare)
-    assert pycuda == 'no pycuda: pip install ".[trt]" in the checkout'
+    assert pycuda == f"no pycuda: {how_to_install_pycuda('tensorrt')}"
     assert "no NVIDIA GPU" in gpu
     assert "nvidia-smi" in gpu
+
+
+def test_on_a_jetson_nothing_asks_for_a_tensorrt_of_another_kind(
+    make_card: MakeCard, here: Machine
+) -> None:
+    jetson = replace(here, platform="Linux aarch64", tensorrt={}, pycuda=False)
+    needs, pycuda = why_not_here(make_card(platform="Linux aarch64"), jetson)
+    assert "not installed): on a Jetson TensorRT comes with JetPack: sudo apt install" in needs
+    assert pycuda.startswith("no pycuda: PATH=/usr/local/cuda/bin:$PATH pip install")
+    assert "[trt]" not in pycuda
 
 
 def test_another_processor(make_card: MakeCard, here: Machine) -> None:

@@ -13,7 +13,12 @@ from deblurgan.runtime import DeblurError
 from deblurgan.runtime.contract import INPUT, OUTPUT, Model
 from deblurgan.runtime.tensorrt.bindings import Bindings
 from deblurgan.runtime.tensorrt.builder import open_builder
-from deblurgan.runtime.tensorrt.parser import NEWEST_OPSET, Parsed, parse_onnx
+from deblurgan.runtime.tensorrt.parser import (
+    Parsed,
+    check_opset,
+    find_newest_opset,
+    parse_onnx,
+)
 
 onnx = pytest.importorskip("onnx")
 node, kind = onnx.helper.make_node, onnx.TensorProto
@@ -61,6 +66,16 @@ def test_a_contract_file_becomes_a_strongly_typed_network(
             r"node twice \(Add\): it works on uint8",
         ),
         (
+            [
+                IN,
+                node("Cast", ["x"], ["y"], to=kind.UINT8, name="down"),
+                node("Transpose", ["y"], [OUTPUT], perm=[0, 2, 1, 3]),
+            ],
+            [],
+            [],
+            r"node down \(Cast\): it works on uint8, .*Cast to float before it",
+        ),
+        (
             [IN, node("Sharpen", ["x"], ["y"], name="magic"), OUT],
             [],
             [],
@@ -106,6 +121,7 @@ def test_a_contract_file_becomes_a_strongly_typed_network(
     ids=[
         "transpose on uint8",
         "add on uint8",
+        "cast to uint8 too early",
         "unknown operator",
         "unknown domain",
         "unsupported operator",
@@ -152,11 +168,33 @@ def test_an_opset_of_the_future_is_refused(
     write_graph: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    newest = NEWEST_OPSET["tensorrt_rtx", 1]
+    newest = find_newest_opset(rtx)
     nodes = [IN, node("Relu", ["x"], ["y"]), OUT]
     parse(write_graph(tmp_path / "new.onnx", nodes, opset=newest))
     with pytest.raises(DeblurError, match=rf"opset {newest} or older, .* found opset {newest + 1}"):
         parse(write_graph(tmp_path / "newer.onnx", nodes, opset=newest + 1))
+
+
+@pytest.mark.parametrize(
+    ("version", "newest"),
+    [
+        ("10.3.0", 20),
+        ("10.3.0.30", 20),
+        ("10.14.1.48", 20),
+        ("10.15.1", 24),
+        ("10.16.1.11", 24),
+        ("11.4.0.106", 25),
+    ],
+)
+def test_what_a_release_knows_is_the_newest_it_takes(
+    version: str, newest: int, write_graph: Callable[..., Path], tmp_path: Path
+) -> None:
+    bindings = Bindings(None, "tensorrt", version)
+    nodes = [IN, node("Relu", ["x"], ["y"]), OUT]
+    check_opset(bindings, write_graph(tmp_path / "new.onnx", nodes, opset=newest))
+    newer = write_graph(tmp_path / "newer.onnx", nodes, opset=newest + 1)
+    with pytest.raises(DeblurError, match=rf"opset {newest} or older, .*TensorRT {version}"):
+        check_opset(bindings, newer)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"hello world this is not onnx", None])

@@ -208,7 +208,8 @@ def test_all_that_matters_makes_another_entry(
         path(version="10.3.1"),
         path(name="tensorrt_rtx"),
         path(device=None),
-        path(device=replace(device, name="NVIDIA GeForce RTX 4080")),
+        path(device=replace(device, chip="NVIDIA GeForce RTX 4080")),
+        path(device=replace(device, multiprocessors=64)),
         path(device=replace(device, compute_capability="8.6")),
         path(device=replace(device, driver="580.10")),
         path(options=replace(options, profile=fixed)),
@@ -221,6 +222,7 @@ def test_all_that_matters_makes_another_entry(
     assert len(set(paths)) == len(paths)
     assert path(device=replace(device, driver="570.99")) == path(), "a newer driver of the series"
     assert path(device=replace(device, memory=1)) == path()
+    assert path(device=replace(device, name="as a container calls it")) == path()
     assert path(options=replace(options, timing_cache=tmp_path)) == path()
     targets = [replace(options, targets=names) for names in (("sm89", "SM86"), ("sm86", "sm89"))]
     assert path(options=targets[0]) == path(options=targets[1])
@@ -262,6 +264,29 @@ def test_what_a_killed_process_left_goes_with_the_next_build(
     path.unlink()
     cached_plan(model, options)
     assert names(cache) == sorted([other.name, path.name, f"{path.name}.json"])
+
+
+def test_a_stop_while_the_golden_pair_is_made_costs_no_second_build(
+    builds: list[Any], model: Model, options: BuildOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("deblurgan.runtime.tensorrt.sidecar.make_golden", stop)
+        with pytest.raises(KeyboardInterrupt):
+            cached_plan(model, options)
+    path = cached_plan(model, options)
+    assert len(builds) == 1
+    assert open_plan(path).golden is not None
+
+
+def test_targets_are_for_rtx_alone(builds: list[Any], model: Model, options: BuildOptions) -> None:
+    with pytest.raises(DeblurError, match="--target: expected TensorRT for RTX"):
+        cached_plan(model, replace(options, targets=("sm89",), rtx=False))
+    assert builds == []
 
 
 def test_a_build_that_fails_leaves_nothing(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 import threading
 from collections.abc import Callable
@@ -337,10 +338,14 @@ def test_no_pycuda_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     with pytest.raises(DeblurError, match=r'pip install "\.\[trt\]"'):
         import_pycuda(make_card())
     with pytest.raises(DeblurError, match=r'pip install "\.\[rtx\]"'):
         import_pycuda(make_card(flavour="tensorrt_rtx"))
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    with pytest.raises(DeblurError, match=r'cuda/bin:\$PATH pip install "\.\[jetson\]"'):
+        import_pycuda(make_card())
 
 
 def test_pycuda_without_a_driver_is_not_blamed_on_pycuda(

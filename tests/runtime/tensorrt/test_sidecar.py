@@ -22,9 +22,11 @@ from deblurgan.runtime.golden import Golden, golden_frame, make_golden
 from deblurgan.runtime.tensorrt import sidecar
 from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan
 from deblurgan.runtime.tensorrt.device import Device
+from deblurgan.runtime.tensorrt.memory_bound import memory_bound
 from deblurgan.runtime.tensorrt.profiles import Profile, Shape
 from deblurgan.runtime.tensorrt.sidecar import (
     PlanCard,
+    finish_golden,
     mark_verified,
     open_plan,
     sidecar_path,
@@ -48,7 +50,8 @@ def test_a_plan_and_what_it_is(
     assert found.plan_sha256 == hashlib.sha256(built.plan).hexdigest()
     assert found.plan_size == len(built.plan)
     assert (found.flavour, found.tensorrt, found.title) == ("tensorrt", "10.3.0", "TensorRT 10.3.0")
-    assert (found.gpu, found.compute_capability) == (device.name, "8.9")
+    assert (found.gpu, found.chip) == (device.name, device.chip)
+    assert (found.compute_capability, found.multiprocessors) == ("8.9", 128)
     assert (found.driver, found.cuda) == ("570.86.15", "12.8")
     assert found.profile == Profile(Shape(1, 32, 48), Shape(1, 64, 96), Shape(2, 128, 192))
     assert (found.seconds, found.layers, found.device_memory) == (12.35, 17, 1 << 20)
@@ -87,7 +90,8 @@ def test_built_ahead_of_time_it_names_no_gpu(
 ) -> None:
     monkeypatch.setattr(sidecar, "find_device", lambda: None)
     found = write_plan(tmp_path / "a.plan", built, open_model(negative), options)
-    assert (found.gpu, found.compute_capability, found.driver, found.cuda) == (None,) * 4
+    assert (found.gpu, found.chip, found.compute_capability) == (None,) * 3
+    assert (found.multiprocessors, found.driver, found.cuda) == (None,) * 3
     assert open_plan(tmp_path / "a.plan").gpu is None
 
 
@@ -146,6 +150,73 @@ def test_without_a_cpu_engine_it_says_why_there_is_no_golden_pair(
     assert found.golden is None
     assert "not installed" in found.golden_missing
     assert "[cpu]" in found.golden_missing
+
+
+def test_a_plan_outlives_a_kill_while_its_golden_pair_is_made(
+    tmp_path: Path,
+    negative: Path,
+    built: BuiltPlan,
+    options: BuildOptions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, model = tmp_path / "a.plan", open_model(negative)
+
+    def killed(*_: object) -> Golden:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sidecar, "make_golden", killed)
+        with pytest.raises(Killed):
+            write_plan(path, built, model, options)
+    left = open_plan(path)
+    assert path.read_bytes() == built.plan
+    assert left.golden is None
+    assert "stopped before its end" in left.golden_missing
+    pytest.importorskip("onnxruntime")
+    finished = finish_golden(left, model)
+    assert finished.golden is not None
+    assert open_plan(path).to_json() == finished.to_json()
+    monkeypatch.setattr(sidecar, "make_golden", killed)
+    assert finish_golden(finished, model) == finished, "it is made once"
+
+
+def test_too_little_memory_for_a_golden_pair_costs_no_plan(
+    tmp_path: Path,
+    negative: Path,
+    built: BuiltPlan,
+    options: BuildOptions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For real: there is none even for the frame itself."""
+    pytest.importorskip("onnxruntime")
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:   8000000 kB\nMemAvailable:   512000 kB\n")
+    monkeypatch.setattr(sidecar, "memory_bound", lambda: memory_bound(meminfo))
+    huge = replace(options, profile=Profile(*[Shape(1, 10000, 10000)] * 3))
+    write_plan(tmp_path / "a.plan", built, open_model(negative), huge)
+    found = open_plan(tmp_path / "a.plan")
+    assert found.golden is None
+    assert found.golden_missing == (
+        "too little memory for a frame of 10000x10000; "
+        "close other programs, or ask for smaller frames"
+    )
+
+
+def test_a_golden_pair_that_cannot_be_written_costs_no_plan(
+    tmp_path: Path,
+    negative: Path,
+    built: BuiltPlan,
+    options: BuildOptions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_space(monkeypatch, after=2)
+    card = write_plan(tmp_path / "a.plan", built, open_model(negative), options)
+    assert "no space left" in card.golden_missing
+    assert open_plan(tmp_path / "a.plan").golden is None
+    assert sorted(path.name for path in tmp_path.iterdir() if path != negative) == [
+        "a.plan",
+        "a.plan.json",
+    ]
 
 
 def test_verified_is_noted_and_the_plan_stays(plan: Path, built: BuiltPlan) -> None:
