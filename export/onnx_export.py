@@ -173,6 +173,7 @@ def write_proven(
             check_half(difference, in_float)
         if card.quantisation:
             apart = asdict(difference) | {"psnr": min(difference.psnr, EQUAL)}
+            apart = {name: round(value, 4) for name, value in apart.items()}
             card = replace(card, quantisation=card.quantisation | {"difference": apart})
             if difference.psnr < FAR:
                 warnings += (
