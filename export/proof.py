@@ -6,7 +6,7 @@ Both run on the pictures that this package carries; the file in a CPU engine.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -110,15 +110,19 @@ def run_module(module: nn.Module, frames: Frames) -> Frames:
     return made
 
 
-def find_engine() -> str:
-    """The name of the backend that proofs run on; raises :class:`DeblurError` for none."""
-    for name in ENGINES:
+def find_engine(engines: Sequence[str] | None = None) -> str:
+    """The first backend that is installed, of those that proofs run on if none are named.
+
+    Raises :class:`DeblurError` where none is.
+    """
+    engines = engines or ENGINES
+    for name in engines:
         if importlib.util.find_spec(name) is not None:
             return name
     raise DeblurError(
         "export",
-        expected="an engine to compare the file with PyTorch",
-        found="neither onnxruntime nor openvino",
+        expected="an engine to run model files on this processor",
+        found=f"neither {' nor '.join(engines)}",
         remedy='pip install ".[cpu]" in the checkout (or [gpu] where there is an NVIDIA GPU)',
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +13,10 @@ import onnx
 import torch
 
 from deblurgan.export.graph import write_model
+from deblurgan.export.proof import find_engine
 from deblurgan.runtime.backends import open_backend
 from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.contract import Frames, ModelCard, open_model
-from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.metrics import psnr, ssim
 
 # OpenVINO first: it alone runs these convolutions in int8 on a processor.
@@ -47,7 +46,7 @@ class Trial:
     ) -> None:
         self.card = replace(card, precision="int8", quantisation={}, golden={})
         self.pictures, self.wanted = tuple(pictures), tuple(wanted)
-        self.engine = find_trial_engine()
+        self.engine = find_engine(ENGINES)
 
     def run(self, model: onnx.ModelProto) -> tuple[Frames, ...]:
         """What a candidate makes of each picture, in their order."""
@@ -90,16 +89,3 @@ def compare(made: Sequence[Frames], wanted: Sequence[Frames]) -> Quality:
 
 def to_picture(frame: Frames) -> torch.Tensor:
     return torch.from_numpy(frame).permute(2, 0, 1)
-
-
-def find_trial_engine() -> str:
-    """Raises :class:`DeblurError` where neither engine is."""
-    for name in ENGINES:
-        if importlib.util.find_spec(name) is not None:
-            return name
-    raise DeblurError(
-        "export",
-        expected="an engine to try int8 on",
-        found="neither openvino nor onnxruntime",
-        remedy='pip install ".[cpu]" in the checkout (or [gpu] where there is an NVIDIA GPU)',
-    )

@@ -42,6 +42,7 @@ def model_rows(model: Model) -> Rows:
         ("file", f"{model.path}, {megabytes(model.path.stat().st_size)}"),
         *card_rows(card),
         ("frames", frames),
+        ("golden pair", model_golden(card)),
         ("onnx", f"opset {file.opset}, by {file.producer or 'nobody named'}"),
         ("runs here", engine_here(model)),
     ]
@@ -79,6 +80,12 @@ def device_facts(plan: PlanCard) -> list[str]:
     facts = [plan.gpu, f"compute capability {plan.compute_capability}"]
     versions = {"driver": plan.driver, "CUDA": plan.cuda}
     return facts + [f"{name} {version}" for name, version in versions.items() if version]
+
+
+def model_golden(card: ModelCard) -> str:
+    if not card.golden:
+        return "none"
+    return "{width}x{height}, from {engine}".format(**card.golden)
 
 
 def golden_state(plan: PlanCard) -> str:
