@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from deblurgan.runtime import backends, console
+from deblurgan.runtime.contract import Model
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT, find_model
@@ -189,7 +191,11 @@ def training(
 def gpu(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL", help="Models by name or file. Default: those shipped."),
+        typer.Argument(
+            metavar="MODEL|CHECKPOINT",
+            help="Models by name or file, and checkpoints, which are taken in every precision. "
+            "Default: the model that is shipped.",
+        ),
     ] = None,
     size: Annotated[str, typer.Option(metavar="WIDTHxHEIGHT", help="Frame size.")] = "1280x720",
     runs: Annotated[int, typer.Option(min=1, help="Runs to time of each plan.")] = 200,
@@ -199,22 +205,40 @@ def gpu(
     ] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """All that only a GPU shows of plans: the gpu tests, then each model built, verified, timed.
+    """All that only a GPU shows of plans: the gpu tests, then plans built, verified and timed.
 
-    Example: deblur-bench gpu --tests . --json gpu.json
+    Ends with 1 when a test or a plan fails.
+
+    Example: deblur-bench gpu train/checkpoints/edge.safetensors --tests . --json gpu.json
     """
-    from deblurgan.benchmarks.plans import measure_plan, require_gpu, run_gpu_tests
+    from deblurgan.benchmarks.plans import (
+        PlanRun,
+        export_all,
+        measure_plan,
+        require_gpu,
+        run_gpu_tests,
+    )
 
     check_json_target(json_file)
     width, height = console.parse_size(size)
     device = require_gpu()
     tested = None if tests is None else run_gpu_tests(tests)
-    plans = []
-    for name in models or [DEFAULT]:
-        with console.watching("parts of the plan") as progress:
-            plans.append(measure_plan(find_model(name), width, height, runs, progress))
+    plans: list[PlanRun] = []
+    failed: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="deblurgan-") as folder:
+        chosen: list[Model] = []
+        for name in models or [DEFAULT]:
+            is_checkpoint = Path(name).suffix in (".safetensors", ".pth", ".h5")
+            chosen += export_all(Path(name), Path(folder)) if is_checkpoint else [find_model(name)]
+        for model in chosen:
+            try:
+                with console.watching("parts of the plan") as progress:
+                    plans.append(measure_plan(model, width, height, runs, progress))
+            except DeblurError as error:  # the others are worth having
+                failed[model.path.name] = str(error)
+                console.complain(str(error))
     table = Table(
-        Column("model", no_wrap=True), "precision", "built", "golden", "p50", "p99", "same"
+        Column("model", no_wrap=True), "precision", "built", "golden", "p50", "p99", "repeats"
     )
     for plan in plans:
         table.add_row(
@@ -224,21 +248,22 @@ def gpu(
             f"{plan.largest} levels",
             f"{plan.p50 * 1000:.2f} ms",
             f"{plan.p99 * 1000:.2f} ms",
-            "yes" if plan.repeats_equal else "no",
+            "equal" if plan.repeats_equal else "differ",
         )
-    output.print(f"{device.name}, driver {device.driver}, {width}x{height}")
+    output.print(f"{device.description}, {width}x{height}")
     output.print(table)
     if tested is not None:
-        output.print(f"tests: {tested}")
-    write_json(
-        json_file,
-        {
-            "device": asdict(device),
-            "size": [width, height],
-            "tests": tested,
-            "plans": [asdict(plan) for plan in plans],
-        },
-    )
+        output.print(f"tests: {tested.said}")
+    result = {
+        "device": asdict(device),
+        "size": [width, height],
+        "tests": tested and asdict(tested),
+        "plans": [asdict(plan) for plan in plans],
+        "failed": failed,
+    }
+    write_json(json_file, result)
+    if failed or (tested is not None and not tested.passed):
+        raise typer.Exit(console.OUR_FAILURE)
 
 
 @app.command(no_args_is_help=True)

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from deblurgan.runtime.console import check_interrupted
-from deblurgan.runtime.contract import Frames, Model
+from deblurgan.runtime.contract import PRECISIONS, Frames, Model, open_model
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.golden import golden_frame
 from deblurgan.runtime.tensorrt.builder import BuildOptions
@@ -21,6 +22,9 @@ from deblurgan.runtime.tensorrt.plan_cache import cached_plan
 from deblurgan.runtime.tensorrt.profiles import choose_profile
 from deblurgan.runtime.tensorrt.runner import PlanRunner, verify
 
+if TYPE_CHECKING:
+    from deblurgan.export.frames import Precision
+
 WARM_UP = 10
 
 
@@ -28,7 +32,7 @@ WARM_UP = 10
 class PlanRun:
     """One plan: ``largest`` and ``mean`` are its golden pair's difference in levels,
     ``repeats_equal`` whether a frame gives the same bytes each time; the latencies,
-    host to host, are in seconds.
+    host to host, are in seconds. ``build_seconds`` are the builder's own.
     """
 
     model: str
@@ -57,15 +61,50 @@ def require_gpu() -> Device:
     return device
 
 
-def run_gpu_tests(checkout: Path) -> str:
-    """The last line of what pytest says of the tests that are marked ``gpu``."""
+@dataclass(frozen=True)
+class TestRun:
+    """Whether the tests marked ``gpu`` passed, and pytest's last line."""
+
+    __test__ = False  # not one of pytest's own
+
+    passed: bool
+    said: str
+
+
+def run_gpu_tests(checkout: Path) -> TestRun:
+    """All that pytest prints goes to standard error."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-m", "gpu", "--tb=short", str(checkout / "tests")],
+        [sys.executable, "-m", "pytest", "-m", "gpu", "--tb=short", "tests"],
         cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     print(done.stdout, file=sys.stderr)
     lines = done.stdout.strip().splitlines()
-    return lines[-1] if lines else f"pytest ended with status {done.returncode}"
+    said = lines[-1] if lines else f"pytest ended with status {done.returncode}"
+    return TestRun(done.returncode == 0, said)
+
+
+def export_all(checkpoint: Path, folder: Path) -> list[Model]:
+    """A checkpoint in every precision; int8 is calibrated on the two pictures of the
+    package, which is enough for speed, and for whether the plan makes its file's picture.
+    """
+    from deblurgan.export.onnx_export import export_onnx
+    from deblurgan.export.proof import PICTURES
+    from deblurgan.export.search import QuantisationRequest
+    from deblurgan.train.checkpoint import load_checkpoint
+
+    loaded, choice, models = load_checkpoint(checkpoint), None, []
+    request = QuantisationRequest(calibration=PICTURES, method="min-max")
+    for precision in PRECISIONS:
+        report = export_onnx(
+            loaded,
+            folder / f"{checkpoint.stem}-{precision}.onnx",
+            cast("Precision", precision),
+            quantisation=request if precision.startswith("int8") else None,
+            choice=choice,
+        )
+        choice = choice or report.choice
+        models.append(open_model(report.path))
+    return models
 
 
 def measure_plan(
@@ -79,15 +118,13 @@ def measure_plan(
 
     Raises :class:`DeblurError` where it cannot be built or makes another picture.
     """
-    start = time.perf_counter()
     plan = cached_plan(model, BuildOptions(choose_profile(model, size=(width, height))), progress)
-    build_seconds = time.perf_counter() - start
     difference = verify(plan)
     frame = golden_frame(width, height)
     with PlanRunner(plan) as runner:
         equal = repeats_are_equal(runner.run, frame)
         times = time_runs(runner.run, frame, runs)
-        engine = runner.description
+        engine, build_seconds = runner.description, runner.card.seconds
     p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))
     return PlanRun(
         model=model.path.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -12,6 +13,7 @@ from deblurgan.runtime.contract import PRECISIONS
 from deblurgan.runtime.errors import DeblurError
 
 if TYPE_CHECKING:
+    from deblurgan.export.calibration import Method
     from deblurgan.export.search import QuantisationRequest
     from deblurgan.train.checkpoint import Checkpoint
 
@@ -79,27 +81,30 @@ def read_request(
     precision: str,
     calibration: Path | None,
     pairs: Path | None = None,
-    method: str = "auto",
-    max_drop: float = 0.1,
-    max_ssim_drop: float = 0.002,
+    method: str | None = None,
+    max_drop: float | None = None,
+    max_ssim_drop: float | None = None,
 ) -> QuantisationRequest | None:
     """What int8 was asked to be like; None for a precision without it.
 
     Raises :class:`DeblurError` for a choice that does not exist, and for options
-    that the precision has no use for.
+    that would change nothing.
     """
     check_choice("--precision", precision, PRECISIONS)
-    check_choice("--method", method, METHODS)
+    if method is not None:
+        check_choice("--method", method, METHODS)
     if not precision.startswith("int8"):
-        for option, folder in (("--calibration", calibration), ("--pairs", pairs)):
-            if folder is not None:
-                raise DeblurError(
-                    option,
-                    expected="an int8 precision to go with it",
-                    found=f"--precision {precision}",
-                    remedy="leave it out, or add --precision int8 (CPUs) or int8-fp16 (TensorRT)",
-                )
+        given = {"--calibration": calibration, "--pairs": pairs, "--method": method}
+        refuse_idle(
+            given | {"--max-drop": max_drop, "--max-ssim-drop": max_ssim_drop},
+            "an int8 precision to go with it",
+            f"--precision {precision}",
+            "--precision int8 (CPUs) or int8-fp16 (TensorRT)",
+        )
         return None
+    if pairs is None:
+        limits = {"--max-drop": max_drop, "--max-ssim-drop": max_ssim_drop}
+        refuse_idle(limits, "pairs to measure the drop on", "none", "--pairs FOLDER")
     if calibration is None:
         raise DeblurError(
             "--precision",
@@ -110,13 +115,22 @@ def read_request(
         )
     from deblurgan.export.search import QuantisationRequest
 
-    return QuantisationRequest(
-        calibration=calibration,
-        pairs=pairs,
-        method=cast(Literal["auto", "min-max", "entropy", "percentile"], method),
-        max_drop=max_drop,
-        max_ssim_drop=max_ssim_drop,
+    usual = QuantisationRequest(calibration, pairs)
+    return replace(
+        usual,
+        method=cast("Method", method or usual.method),
+        max_drop=usual.max_drop if max_drop is None else max_drop,
+        max_ssim_drop=usual.max_ssim_drop if max_ssim_drop is None else max_ssim_drop,
     )
+
+
+def refuse_idle(given: dict[str, object], expected: str, found: str, add: str) -> None:
+    """Refuse options that would change nothing: whoever gives one expects something of it."""
+    for option, value in given.items():
+        if value is not None:
+            raise DeblurError(
+                option, expected=expected, found=found, remedy=f"leave it out, or add {add}"
+            )
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -6,6 +6,10 @@ from typing import Any
 
 import typer
 
+from deblurgan.export.wording import megabytes, plain
+
+__all__ = ["echo_rows", "megabytes", "plain", "story_rows"]
+
 
 def echo_rows(rows: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
@@ -19,22 +23,3 @@ def story_rows(name: str, story: dict[str, Any]) -> list[tuple[str, str]]:
     rest = plain({key: value for key, value in story.items() if key not in nested})
     rows = [(f"  {key}", plain(value)) for key, value in nested.items()]
     return [(name, rest or ("" if rows else "not said")), *rows]
-
-
-def plain(value: Any) -> str:
-    """JSON as a person reads it: ``channels 48, blocks 2, data (photos 45)``."""
-    if isinstance(value, dict):
-        return ", ".join(
-            f"{key} ({plain(item)})" if isinstance(item, dict) else f"{key} {plain(item)}"
-            for key, item in value.items()
-            if item is not None  # a setting left to the network's own rule
-        )
-    if isinstance(value, list):
-        return " ".join(plain(item) for item in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
-
-
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:.2f} MB"

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from deblurgan.export.commands.checkpoints import CalibrationOption, read_checkpoint, read_request
+from deblurgan.export.commands.checkpoints import (
+    CalibrationOption,
+    DropoutOption,
+    SkipOption,
+    StatisticsOption,
+    check_choice,
+    read_checkpoint,
+    read_request,
+)
 from deblurgan.export.commands.rows import echo_rows, megabytes
 from deblurgan.runtime.console import parse_size, say, watching
-from deblurgan.runtime.contract import Model, open_model
+from deblurgan.runtime.contract import PRECISIONS, Model, ModelCard, open_model
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.tensorrt.builder import BuildOptions, build_plan
+from deblurgan.runtime.tensorrt.builder import BuildOptions, build_plan, check_options
+from deblurgan.runtime.tensorrt.plan_card import PlanCard
 from deblurgan.runtime.tensorrt.profiles import choose_profile
-from deblurgan.runtime.tensorrt.runner import verify
+from deblurgan.runtime.tensorrt.runner import WrongPicture, verify
 from deblurgan.runtime.tensorrt.sidecar import sidecar_path, why_not_here, write_plan
 from deblurgan.runtime.whole_file import check_new_file
 
 if TYPE_CHECKING:
     from deblurgan.export.frames import Precision
+    from deblurgan.export.search import QuantisationRequest
+    from deblurgan.train.checkpoint import Checkpoint
 
 UNITS = {"": 1 << 20, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -94,14 +102,17 @@ def trt_command(
             help="Build with TensorRT for RTX for these GPUs; needs no GPU.",
         ),
     ] = None,
+    skip: SkipOption = "clamp",
+    statistics: StatisticsOption = "image",
+    no_dropout: DropoutOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", "-y", help="Replace MODEL.plan if it exists.")
     ] = False,
 ) -> None:
     """Build a TensorRT plan, on the device that will run it.
 
-    Needs neither PyTorch nor onnx for a model file. What the plan is stands in MODEL.plan.json
-    beside it; trtexec --loadEngine reads the plan as well.
+    Needs neither PyTorch nor onnx for a model file; a checkpoint becomes MODEL.onnx first. What
+    the plan is stands in MODEL.plan.json beside it; trtexec --loadEngine reads the plan as well.
 
     Example: deblur-export trt edge-fp16.onnx -o edge.plan --size 1280x720
     """
@@ -110,8 +121,9 @@ def trt_command(
     given = {"size": size, "min": smallest, "opt": optimal, "max": largest}
     sizes = {name: parse_size(text) for name, text in given.items() if text is not None}
     memory = None if workspace is None else parse_memory(workspace)
-    with model_file(source, precision, calibration) as model:
-        options = BuildOptions(
+
+    def options_for(model: Model) -> BuildOptions:
+        return BuildOptions(
             profile=choose_profile(model, **sizes, batch=batch),
             workspace=memory,
             timing_cache=timing_cache,
@@ -120,53 +132,89 @@ def trt_command(
             version_compatible=version_compatible,
             targets=tuple(target.split(",")) if target else (),
         )
-        with watching("parts of the plan") as progress:
-            built = build_plan(model, options, progress, warn=say)
-        card = write_plan(plan, built, model, options)
-    reasons = why_not_here(card)
-    rows = [
-        ("written", f"{plan}, {megabytes(card.plan_size)}, and {sidecar_path(plan).name}"),
-        ("built", f"{card.title} in {built.seconds:.0f} s, {card.card.precision}"),
-    ]
-    if reasons:
-        rows.append(("not run", "; ".join(reasons)))
-    elif card.golden is None:
-        rows.append(("not verified", f"no golden pair: {card.golden_missing}"))
-    else:
-        rows.append(("golden pair", str(verify(plan))))
-    echo_rows(rows)
 
-
-@contextmanager
-def model_file(source: Path, precision: str | None, calibration: Path | None) -> Iterator[Model]:
-    """The model to build of: the file itself, or a checkpoint's export, which goes again."""
     if source.suffix == ".onnx":
         model = open_model(source)
         check_precision(model, precision, calibration)
-        yield model
-        return
-    wanted = precision or ("int8-fp16" if calibration else "fp16")
-    request = read_request(wanted, calibration)
-    checkpoint = read_checkpoint(source)
+    else:
+        wanted = precision or ("int8-fp16" if calibration else "fp16")
+        request = read_request(wanted, calibration)
+        exported = plan.with_suffix(".onnx")
+        check_new_file(exported, ".onnx", overwrite)
+        checkpoint = read_checkpoint(source, skip, statistics, no_dropout)
+        # Before the export, which may take minutes.
+        check_options(options_for(describe_model(checkpoint, exported, wanted)))
+        model = export_first(checkpoint, exported, wanted, request, overwrite)
+    options = options_for(model)
+    with watching("parts of the plan") as progress:
+        built = build_plan(model, options, progress, warn=say)
+    card = write_plan(plan, built, model, options)
+    echo_rows(
+        [
+            ("written", f"{plan}, {megabytes(card.plan_size)}, and {sidecar_path(plan).name}"),
+            ("built", f"{card.title} in {built.seconds:.0f} s, {card.card.precision}"),
+            prove_plan(card),
+        ]
+    )
+
+
+def describe_model(checkpoint: Checkpoint, path: Path, precision: str) -> Model:
+    """The model that a checkpoint will become, as far as the choice of frames goes."""
+    generator = checkpoint.generator
+    card = ModelCard(
+        generator={},
+        stride=generator.stride,
+        minimum_size=generator.minimum_size,
+        precision=precision,
+        weights_sha256="",
+    )
+    return Model(path, card, None)
+
+
+def export_first(
+    checkpoint: Checkpoint,
+    path: Path,
+    precision: str,
+    request: QuantisationRequest | None,
+    overwrite: bool,
+) -> Model:
+    """The plan's own ONNX file, kept beside it: a plan is built again from that."""
     from deblurgan.export.onnx_export import export_onnx
 
-    with tempfile.TemporaryDirectory(prefix="deblurgan-") as folder:
-        with watching("steps of export") as progress:
-            report = export_onnx(
-                checkpoint,
-                Path(folder) / f"{source.stem}-{wanted}.onnx",
-                cast("Precision", wanted),
-                quantisation=request,
-                progress=progress,
-            )
-        for warning in report.warnings:
-            say(warning)
-        yield open_model(report.path)
+    with watching("steps of export") as progress:
+        report = export_onnx(
+            checkpoint,
+            path,
+            cast("Precision", precision),
+            quantisation=request,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    for warning in report.warnings:
+        say(warning)
+    return open_model(report.path)
+
+
+def prove_plan(card: PlanCard) -> tuple[str, str]:
+    """What its golden pair says; a plan that makes another picture loses its name."""
+    reasons = why_not_here(card)
+    if reasons:
+        return ("not run", "; ".join(reasons))
+    if card.golden is None:
+        return ("not verified", f"no golden pair: {card.golden_missing}")
+    try:
+        return ("golden pair", str(verify(card.path)))
+    except WrongPicture:
+        card.path.unlink(missing_ok=True)
+        sidecar_path(card.path).unlink(missing_ok=True)
+        raise
 
 
 def check_precision(model: Model, precision: str | None, calibration: Path | None) -> None:
     """A model file keeps its own precision; refuse another with the command that makes it."""
-    wanted = precision or model.card.precision
+    if precision is not None:
+        check_choice("--precision", precision, PRECISIONS)
+    wanted = precision or ("int8-fp16" if calibration else model.card.precision)
     if wanted == model.card.precision and calibration is None:
         return
     command = f"deblur-export onnx CHECKPOINT --precision {wanted}"

@@ -93,8 +93,7 @@ def build_plan(
     both may be called from another thread. Raises :class:`DeblurError` when it
     cannot be built, and ``Interrupted`` on Ctrl-C.
     """
-    bindings = find_bindings(choose_flavour(options))
-    check_options(bindings, options)
+    bindings = check_options(options)
     warn = warn or (lambda _: None)
     # Kernels are timed: two builds at a time would disturb each other, and share the log.
     with ONE_AT_A_TIME:
@@ -119,8 +118,12 @@ def choose_flavour(options: BuildOptions) -> bool | None:
     return True
 
 
-def check_options(bindings: Bindings, options: BuildOptions) -> None:
-    """Refuse what cannot work, before the time is spent."""
+def check_options(options: BuildOptions) -> Bindings:
+    """Refuse what cannot work, before the time is spent; what would build it.
+
+    Raises :class:`DeblurError` for that, and where TensorRT is missing.
+    """
+    bindings = find_bindings(choose_flavour(options))
     level, workspace = options.optimization_level, options.workspace
     if level is not None and level not in LEVELS:
         raise DeblurError(
@@ -148,6 +151,7 @@ def check_options(bindings: Bindings, options: BuildOptions) -> None:
         )
     if options.hardware_compatible:
         check_hardware()
+    return bindings
 
 
 def check_targets(trt: Any, targets: tuple[str, ...]) -> None:

@@ -98,7 +98,8 @@ def choose_profile(
 
 
 def check_batch(model: Model, batch: int) -> None:
-    frozen = read_onnx(model.path).inputs[0].shape[0]
+    # Also asked of a model that is still to be exported, which never freezes it.
+    frozen = read_onnx(model.path).inputs[0].shape[0] if model.path.exists() else None
     if batch < 1:
         raise DeblurError(
             "--batch",

@@ -29,11 +29,16 @@ from deblurgan.runtime.tensorrt.plan_card import PlanCard
 from deblurgan.runtime.tensorrt.sidecar import mark_verified, open_plan, why_not_here
 
 
+class WrongPicture(DeblurError):
+    """A plan that makes another picture than the model it was built of."""
+
+
 def verify(path: Path) -> Difference:
     """Run a plan's golden pair on this device and note in its sidecar that it passed.
 
-    Raises :class:`DeblurError` when the picture is another than the model's, when the
-    plan has no golden pair or does not run here, and where the sidecar cannot be written.
+    Raises :class:`WrongPicture` when the picture is another than the model's, and
+    :class:`DeblurError` when the plan has no golden pair or does not run here, and where
+    the sidecar cannot be written.
     """
     card = open_plan(path)
     if card.golden is None:
@@ -49,7 +54,7 @@ def verify(path: Path) -> Difference:
     difference = compare_golden(card.golden, made)
     tolerance = TOLERANCES[card.card.precision]
     if not difference.within(tolerance):
-        raise DeblurError(
+        raise WrongPicture(
             path,
             expected=f"the picture that {card.golden.engine} made of {card.onnx} (largest "
             f"difference {tolerance.largest}, mean {tolerance.mean} levels)",

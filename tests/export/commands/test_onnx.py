@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +86,12 @@ def test_onnx_says_what_it_recognised_in_a_released_checkpoint(
         (["--precision", "int8", "--calibration", "missing", "--method", "best"], "auto, min-max"),
         (["--calibration", "frames"], "leave it out, or add --precision int8"),
         (["--precision", "fp16", "--pairs", "frames"], "leave it out, or add --precision int8"),
+        (["--method", "entropy"], "leave it out, or add --precision int8"),
+        (["--max-drop", "0.01"], "leave it out, or add --precision int8"),
+        (
+            ["--precision", "int8", "--calibration", "x", "--max-drop", "0.01"],
+            "leave it out, or add --pairs FOLDER",
+        ),
         (["--skip", "add"], "clamp, average, none"),
         (["--statistics", "batch"], "image, tracked"),
         (["-o", "no/such/folder/model.onnx"], "mkdir -p"),
@@ -109,3 +116,17 @@ def test_quality_that_is_none_is_refused(
         figures.write_text(content)
     assert run(app, ["onnx", str(saved), "--quality", str(figures)]) == 2
     assert "expected figures that deblur-bench wrote" in capsys.readouterr().err
+
+
+def test_int8_says_what_the_search_found(
+    saved: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--precision", "int8", "--calibration", str(pairs / "blur"), "--pairs", str(pairs)]
+    assert run(app, ["onnx", str(saved), *words, "--max-drop", "0.5", "--method", "min-max"]) == 0
+    said = capsys.readouterr()
+    assert re.search(
+        r"int8 +\d+ of \d+ layers, ranges by min-max; -?0\.\d{3} dB and -?0\.\d{4} SSIM "
+        r"below fp32 on 10 pairs",
+        said.out,
+    )
+    assert "10 calibration pictures" in said.err

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,8 @@ from deblurgan.export.commands.trt import parse_memory
 from deblurgan.export.onnx_export import ExportReport
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.console import run
+from deblurgan.runtime.difference import Difference
+from deblurgan.runtime.tensorrt.runner import WrongPicture
 from deblurgan.runtime.tensorrt.sidecar import open_plan
 from deblurgan.train.checkpoint import Checkpoint, save_checkpoint
 
@@ -35,7 +36,7 @@ def test_a_model_file_becomes_a_plan_that_info_reads(
     words = ["trt", str(edge_fp32[1].path), "-o", str(plan), "--max", "128x96", "--batch", "2"]
     assert run(app, [*words, *RTX]) == 0
     said = capsys.readouterr().out
-    assert "built        TensorRT for RTX" in said.replace("built    ", "built        ")
+    assert "TensorRT for RTX 1." in said
     card = open_plan(plan)
     assert (card.profile.min.width, card.profile.max.width, card.profile.max.batch) == (16, 128, 2)
     assert card.targets == ("sm89",)
@@ -53,20 +54,70 @@ def test_a_model_file_becomes_a_plan_that_info_reads(
 
 
 @pytest.mark.usefixtures("rtx")
-def test_a_checkpoint_is_exported_on_the_way(edge: Checkpoint, tmp_path: Path) -> None:
+def test_a_checkpoint_is_exported_on_the_way(
+    edge: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint = tmp_path / "best.safetensors"
     save_checkpoint(checkpoint, edge.generator, edge.training)
     assert run(app, ["trt", str(checkpoint), "--size", "64x48", *RTX]) == 0
-    plan = tmp_path / "best.plan"
-    assert sorted(tmp_path.iterdir()) == [plan, plan.with_name("best.plan.json"), checkpoint]
-    assert json.loads(plan.with_name("best.plan.json").read_text())["card"]["precision"] == "fp16"
+    plan, model = tmp_path / "best.plan", tmp_path / "best.onnx"
+    side = plan.with_name("best.plan.json")
+    assert sorted(tmp_path.iterdir()) == [model, plan, side, checkpoint]
+    assert open_plan(plan).card.precision == "fp16"
+    command = open_plan(plan).rebuild_command().split()[1:]
+    monkeypatch.chdir(tmp_path)
+    assert run(app, command) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--size 1280x720"),
+        (["--size", "8x8"], "at least 16x16"),
+        (["--size", "64x48", "--target", "sm12"], "expected some of sm75"),
+        (["--size", "64x48", "--version-compatible"], "expected plain TensorRT"),
+        (["--size", "64x48", "--precision", "half"], "fp32, fp16, int8"),
+        (["--size", "64x48", "--skip", "add"], "clamp, average, none"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("rtx")
+def test_what_cannot_be_built_is_refused_before_the_export(
+    arguments: list[str],
+    said: str,
+    edge: Checkpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("deblurgan.export.onnx_export.export_onnx", lambda *_, **__: 1 / 0)
+    checkpoint = tmp_path / "best.safetensors"
+    save_checkpoint(checkpoint, edge.generator, edge.training)
+    assert run(app, ["trt", str(checkpoint), *RTX, *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+@pytest.mark.usefixtures("rtx")
+def test_a_plan_that_makes_another_picture_loses_its_name(
+    edge_fp32: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differs(path: Path) -> Difference:
+        raise WrongPicture(path, expected="a picture", found="another", remedy="build it again")
+
+    monkeypatch.setattr("deblurgan.export.commands.trt.why_not_here", lambda _: [])
+    monkeypatch.setattr("deblurgan.export.commands.trt.verify", differs)
+    words = ["trt", str(edge_fp32[1].path), "-o", str(tmp_path / "a.plan"), "--size", "64x48"]
+    assert run(app, [*words, *RTX]) == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--precision", "fp16"], "deblur-export onnx CHECKPOINT --precision fp16"),
-        (["--calibration", "frames"], "a checkpoint to go with --calibration"),
+        (["--precision", "half"], "fp32, fp16, int8, int8-fp16"),
+        (["--calibration", "frames"], "--precision int8-fp16 --calibration frames"),
         (["--precision", "int8"], "--precision int8 --calibration FOLDER"),
         (["-o", "edge.onnx"], "a name that ends in .plan"),
         (["-o", "no/such/folder/edge.plan"], "mkdir -p"),
