@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -124,7 +125,7 @@ def read_request(
     )
 
 
-def refuse_idle(given: dict[str, object], expected: str, found: str, add: str) -> None:
+def refuse_idle(given: Mapping[str, object], expected: str, found: str, add: str) -> None:
     """Refuse options that would change nothing: whoever gives one expects something of it."""
     for option, value in given.items():
         if value is not None:

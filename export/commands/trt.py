@@ -21,7 +21,7 @@ from deblurgan.export.commands.rows import echo_rows, megabytes
 from deblurgan.runtime.console import parse_size, say, watching
 from deblurgan.runtime.contract import PRECISIONS, Model, ModelCard, open_model
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.tensorrt.builder import BuildOptions, build_plan, check_options
+from deblurgan.runtime.tensorrt.builder import BuildOptions, build_plan, choose_bindings
 from deblurgan.runtime.tensorrt.plan_card import PlanCard
 from deblurgan.runtime.tensorrt.profiles import choose_profile
 from deblurgan.runtime.tensorrt.runner import WrongPicture, verify
@@ -143,7 +143,7 @@ def trt_command(
         check_new_file(exported, ".onnx", overwrite)
         checkpoint = read_checkpoint(source, skip, statistics, no_dropout)
         # Before the export, which may take minutes.
-        check_options(options_for(describe_model(checkpoint, exported, wanted)))
+        choose_bindings(options_for(describe_model(checkpoint, exported, wanted)))
         model = export_first(checkpoint, exported, wanted, request, overwrite)
     options = options_for(model)
     with watching("parts of the plan") as progress:

@@ -93,7 +93,7 @@ def build_plan(
     both may be called from another thread. Raises :class:`DeblurError` when it
     cannot be built, and ``Interrupted`` on Ctrl-C.
     """
-    bindings = check_options(options)
+    bindings = choose_bindings(options)
     warn = warn or (lambda _: None)
     # Kernels are timed: two builds at a time would disturb each other, and share the log.
     with ONE_AT_A_TIME:
@@ -103,6 +103,15 @@ def build_plan(
             return build_in_thread(Build(bindings, model, options, warn), progress)
         finally:
             bindings.log.listener = None
+
+
+def choose_bindings(options: BuildOptions) -> Bindings:
+    """What builds a plan with these options; raises :class:`DeblurError` where nothing
+    does, before the time is spent.
+    """
+    bindings = find_bindings(choose_flavour(options))
+    check_options(bindings, options)
+    return bindings
 
 
 def choose_flavour(options: BuildOptions) -> bool | None:
@@ -118,12 +127,8 @@ def choose_flavour(options: BuildOptions) -> bool | None:
     return True
 
 
-def check_options(options: BuildOptions) -> Bindings:
-    """Refuse what cannot work, before the time is spent; what would build it.
-
-    Raises :class:`DeblurError` for that, and where TensorRT is missing.
-    """
-    bindings = find_bindings(choose_flavour(options))
+def check_options(bindings: Bindings, options: BuildOptions) -> None:
+    """Refuse what cannot work."""
     level, workspace = options.optimization_level, options.workspace
     if level is not None and level not in LEVELS:
         raise DeblurError(
@@ -151,7 +156,6 @@ def check_options(options: BuildOptions) -> Bindings:
         )
     if options.hardware_compatible:
         check_hardware()
-    return bindings
 
 
 def check_targets(trt: Any, targets: tuple[str, ...]) -> None:
