@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deblurgan.runtime.backends import available_threads
 from deblurgan.runtime.console import check_interrupted
@@ -69,12 +70,12 @@ def read_calibration(source: Path, limit: int = 64, *, smallest: int = 16) -> Ca
         height, width = picture.shape[:2]
         if min(height, width) < smallest:
             raise DeblurError(
-                name,
+                (source if source.is_dir() else source.parent) / name,
                 expected=f"calibration pictures of at least {smallest}x{smallest} pixels",
                 found=f"{width}x{height}",
                 remedy="remove it from the folder, or name another one with --calibration",
             )
-        frames.append(cut_centre(picture))
+        frames.append(cut_centre(picture, LARGEST_SIDE))
         names.append(name)
     if len(frames) < FEWEST:
         raise too_few(source, "a single picture")
@@ -225,13 +226,15 @@ def read_source(source: Path, limit: int) -> Iterator[tuple[str, Frames]]:
     """Names and frames at their full size."""
     if source.is_dir():
         for path in spread(list_pictures(source), limit):
-            yield path.name, to_frame(read_picture(path).numpy())
+            yield path.name, to_frame(read_picture(path))
     elif source.suffix.lower() in PICTURE_SUFFIXES and source.is_file():
         raise too_few(source, "a single picture")
     elif source.suffix.lower() in CLIP_SUFFIXES and source.is_file():
-        stamps = spread(list_all_frames(source), limit)
-        for place, picture in enumerate(read_frames(source, stamps)):
-            yield f"{source.name}, frame {place + 1} of {len(stamps)}", to_frame(picture.numpy())
+        stamps = list_all_frames(source)
+        chosen = spread(stamps, limit)
+        for stamp, picture in zip(chosen, read_frames(source, chosen), strict=True):
+            place = stamps.index(stamp) + 1
+            yield f"{source.name}, frame {place} of {len(stamps)}", to_frame(picture)
     else:
         raise too_few(source, "something else" if source.exists() else "nothing")
 
@@ -244,15 +247,16 @@ def list_all_frames(clip: Path) -> list[int]:
     return sorted({p.pts if p.pts is not None else p.dts or 0 for p in packets})
 
 
-def to_frame(picture: NDArray[np.uint8]) -> Frames:
-    return picture.transpose(1, 2, 0)
+def to_frame(picture: Tensor) -> Frames:
+    """Uint8 ``[3, H, W]`` as ``[H, W, 3]``."""
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
 
 
-def cut_centre(frame: Frames) -> Frames:
+def cut_centre(frame: Frames, side: int) -> Frames:
+    """At most ``side`` x ``side`` pixels."""
     height, width = frame.shape[:2]
-    top, left = max(0, height - LARGEST_SIDE) // 2, max(0, width - LARGEST_SIDE) // 2
-    cut = frame[top : top + LARGEST_SIDE, left : left + LARGEST_SIDE]
-    return np.ascontiguousarray(cut)
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    return np.ascontiguousarray(frame[top : top + side, left : left + side])
 
 
 def too_few(source: Path, found: str) -> DeblurError:

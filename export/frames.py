@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from deblurgan.train.networks import Generator
@@ -62,24 +63,41 @@ def fold_fixed_norms(module: nn.Module) -> None:
     """Make every norm with tracked statistics part of the convolution before it.
 
     That is batch norm, and instance norm whose statistics were tracked in
-    training: at inference both only scale and shift.
+    training: at inference both only scale and shift. Where something may see
+    what is between the two, they stay as they are.
     """
     for sequence in [m for m in module.modules() if isinstance(m, nn.Sequential)]:
+        if type(sequence).forward is not nn.Sequential.forward:
+            continue
         for index in range(1, len(sequence)):
             layer, norm = sequence[index - 1], sequence[index]
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and has_fixed_statistics(norm):
+            if can_take_a_norm(layer) and has_fixed_statistics(norm):
                 sequence[index - 1] = fuse_conv_bn_eval(
-                    layer,
+                    cast(nn.Conv2d, layer),
                     cast(nn.BatchNorm2d, norm),
                     transpose=isinstance(layer, nn.ConvTranspose2d),
                 )
                 sequence[index] = nn.Identity()
 
 
+def can_take_a_norm(module: nn.Module) -> bool:
+    # PyTorch folds into a transposed convolution as if it had one group.
+    one_group = isinstance(module, nn.ConvTranspose2d) and module.groups == 1
+    return (isinstance(module, nn.Conv2d) or one_group) and is_plain(module)
+
+
 def has_fixed_statistics(module: nn.Module) -> bool:
     return (
-        isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d) and module.running_mean is not None
+        isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d)
+        and module.running_mean is not None
+        and is_plain(module)
     )
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Nothing computes its weights, as weight and spectral norm do, or looks on."""
+    hooked = module._forward_hooks or module._forward_pre_hooks
+    return not hooked and not parametrize.is_parametrized(module)
 
 
 def keep_norms_in_float(module: nn.Module) -> None:

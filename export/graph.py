@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ from deblurgan.runtime.errors import DeblurError
 # The newest that TensorRT 10.3 reads; half-typed Q/DQ scales need 19.
 OPSET = 20
 DIMENSIONS = ("batch", "height", "width")
+OTHER_FOLDER = "free some space or choose another folder"
+# What PyTorch says of a float tensor among half-typed ones, in its many operators.
+MIXED_TYPES = re.compile(r"dtype|\bhalf\b|float16|scalar type|Input type", re.IGNORECASE)
 
 
 def build_model(frames: FramesModule, size: tuple[int, int] | None) -> onnx.ModelProto:
@@ -30,7 +34,7 @@ def build_model(frames: FramesModule, size: tuple[int, int] | None) -> onnx.Mode
     # Neither 0 nor 1 frames: the exporter takes those for constants.
     example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     free = 1 if size else 3
-    with quiet_exporter(), failures_told():
+    with quiet_exporter(), failures_told(frames.inside):
         program = torch.onnx.export(
             frames,
             (example,),
@@ -68,7 +72,7 @@ def strip(model: onnx.ModelProto) -> None:
     model.opset_import.extend(kept)
 
 
-def write_model(model: onnx.ModelProto, path: Path) -> None:
+def write_model(model: onnx.ModelProto, path: Path, remedy: str = OTHER_FOLDER) -> None:
     """Raises :class:`DeblurError` where there is no room or no permission."""
     try:
         onnx.save_model(model, path)
@@ -77,7 +81,7 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
             path.parent,
             expected=f"room and permission to write {model.ByteSize():,} bytes",
             found=error.strerror or str(error),
-            remedy="free some space or choose another folder",
+            remedy=remedy,
         ) from error
 
 
@@ -116,16 +120,24 @@ def check_norms_in_float(model: onnx.ModelProto) -> None:
 
 
 @contextmanager
-def failures_told() -> Iterator[None]:
+def failures_told(inside: torch.dtype) -> Iterator[None]:
     """What the exporter cannot write is a network from elsewhere, and its owner's to mend."""
     try:
         yield
     except torch.onnx.errors.OnnxExporterError as error:
         cause = error.__cause__ or error
+        found = f"{type(cause).__name__}: {next(iter(str(cause).strip().splitlines()), '')}"
+        if inside is torch.float16 and MIXED_TYPES.search(found):
+            raise DeblurError(
+                "--precision",
+                expected="a network that computes in half precision throughout",
+                found=found,
+                remedy="make its own tensors with dtype=x.dtype, or export with --precision fp32",
+            ) from error
         raise DeblurError(
             "export",
             expected="a network whose way does not depend on what is in the picture",
-            found=f"{type(cause).__name__}: {next(iter(str(cause).strip().splitlines()), '')}",
+            found=found,
             remedy="torch.export.export() of it shows the line; torch.where() serves for an if",
         ) from error
 

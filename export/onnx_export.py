@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import onnx
 
 from deblurgan.export.calibration import Calibration, Progress, read_calibration
 from deblurgan.export.frames import HALF, FramesModule, Precision, export_module, reference_module
-from deblurgan.export.graph import build_model, check_norms_in_float, write_model
+from deblurgan.export.graph import OTHER_FOLDER, build_model, check_norms_in_float, write_model
 from deblurgan.export.proof import (
+    check_difference,
     check_half,
     check_range,
+    check_shapes,
     find_engine,
     load_pictures,
     prove,
@@ -83,6 +86,7 @@ def export_onnx(
     check_new_file(path, ".onnx", overwrite, ", which engines go by")
     check_size(size, generator.minimum_size)
     check_quantisation(precision, quantisation)
+    check_folder(path)
     find_engine()
     card = ModelCard(
         generator=describe_generator(generator),
@@ -108,6 +112,8 @@ def export_onnx(
     dynamic_fp32 = model
     if precision in HALF or size is not None:
         dynamic_fp32 = build_model(export_module(generator, "int8"), None)
+    # The search only sees how far int8 is from this graph, not how far this one is from PyTorch.
+    check_difference(measure_candidate(dynamic_fp32, card, reference, size, find_engine()), "fp32")
     if choice is None:
         choice = choose_layers(
             dynamic_fp32, card, material.request, material.calibration, material.pairs, progress
@@ -147,11 +153,15 @@ def measure_candidate(
     card: ModelCard,
     reference: FramesModule,
     size: tuple[int, int] | None,
+    engine: str | None = None,
 ) -> Difference:
     """How far a model of any frame size is from PyTorch on the package's pictures."""
     pictures = [np.ascontiguousarray(picture) for picture in load_pictures(size)]
     expected = [run_module(reference, picture[None])[0] for picture in pictures]
-    return measure_difference(list(zip(Trial(card, pictures).run(model), expected, strict=True)))
+    made = Trial(card, pictures, engine=engine).run(model)
+    pairs = list(zip(made, expected, strict=True))
+    check_shapes(pairs)
+    return measure_difference(pairs)
 
 
 def write_proven(
@@ -163,7 +173,7 @@ def write_proven(
 ) -> ExportReport:
     """Write a model, prove it, have it make its golden pair, and give it its name."""
     warnings: tuple[str, ...] = ()
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part.onnx")  # engines go by the ending
+    part = name_part(path)
     try:
         onnx.helper.set_model_props(model, card.to_metadata())
         write_model(model, part)
@@ -176,17 +186,53 @@ def write_proven(
             apart = {name: round(value, 4) for name, value in apart.items()}
             card = replace(card, quantisation=card.quantisation | {"difference": apart})
             if difference.psnr < FAR:
-                warnings += (
-                    f"int8 is {difference.psnr:.1f} dB from fp32, which is seen: give --pairs, "
-                    "by which the layers that do not survive int8 are found",
-                )
+                warnings += (warn_of_distance(difference, bool(card.quantisation["pairs"])),)
         card = replace(card, golden=make_golden(open_model(part)).to_json())
         onnx.helper.set_model_props(model, card.to_metadata())
         write_model(model, part)
-        os.replace(part, path)
+        give_name(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return ExportReport(path, card, path.stat().st_size, difference, warnings)
+
+
+def name_part(path: Path) -> Path:
+    # Engines go by the ending; named after the process, as two may write the same file.
+    return path.with_name(f".{path.stem[:80]}.{os.getpid()}.part.onnx")
+
+
+def give_name(part: Path, path: Path) -> None:
+    try:
+        os.replace(part, path)
+    except OSError as error:
+        raise not_writable(path, error) from error
+
+
+def check_folder(path: Path) -> None:
+    """Before the work: refuse a folder in which nothing can be written."""
+    part = name_part(path)
+    try:
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise not_writable(path, error) from error
+
+
+def not_writable(path: Path, error: OSError) -> DeblurError:
+    return DeblurError(
+        path,
+        expected="room and permission to write it",
+        found=error.strerror or str(error),
+        remedy=OTHER_FOLDER,
+    )
+
+
+def warn_of_distance(difference: Difference, searched: bool) -> str:
+    warning = f"int8 is {difference.psnr:.1f} dB from fp32, which is seen"
+    if searched:
+        return f"{warning}, though within the limits on the pairs: tighten --max-drop if it matters"
+    return f"{warning}: give --pairs, by which the layers that do not survive int8 are found"
 
 
 def check_quantisation(precision: Precision, request: QuantisationRequest | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -15,17 +16,20 @@ import torch
 from torch import Tensor, nn
 
 from deblurgan.runtime.backends import open_backend
-from deblurgan.runtime.contract import Frames, Model, open_model
+from deblurgan.runtime.contract import Frames, open_model
 from deblurgan.runtime.difference import TOLERANCES, Difference, measure_difference
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.golden import ENGINES, OUT_OF_MEMORY
 
 PICTURES = Path(__file__).with_name("pictures")
-# ONNX Runtime first: it computes in fp32 whatever the processor offers.
-ENGINES = ("onnxruntime", "openvino")
 # Half precision ends at 65504; other pictures than ours may go further.
 LARGEST_IN_HALF = 30_000.0
 # Int8 is a few levels off everywhere; near black and white that is no saturation.
 NEAR_END, MOST_SATURATED = 16, 0.01
+ONE_SIZE = (
+    "it works at one frame size only: export fp32 or fp16 with --size WIDTHxHEIGHT, or make what "
+    "depends on the size out of tensors (torch.ones_like(x), not a number kept from x.shape)"
+)
 NEAR_ENOUGH = 45.0  # dB, where half precision's own error begins to count
 
 
@@ -43,36 +47,66 @@ def prove(path: Path, reference: nn.Module) -> Difference:
     for picture in load_pictures(model.size):
         height, width = picture.shape[:2]
         frames = np.ascontiguousarray(picture[None])
-        backend = open_backend(model, width, height, name=engine)
-        try:
-            made = backend.run(frames)
-        finally:
-            backend.close()
+        with engine_failures_told(engine, width, height):
+            backend = open_backend(model, width, height, name=engine)
+            try:
+                made = backend.run(frames)
+            finally:
+                backend.close()
         pairs.append((made, run_module(reference, frames)))
-    if is_int8(model):
-        check_whole(pairs)
-        return measure_difference(pairs)
+    check_shapes(pairs)
     difference = measure_difference(pairs)
-    check_difference(model, difference)
+    if model.card.precision.startswith("int8"):
+        check_whole(pairs)
+    else:
+        check_difference(difference, model.card.precision)
     return difference
 
 
-def is_int8(model: Model) -> bool:
-    return model.card.precision.startswith("int8")
+@contextmanager
+def engine_failures_told(engine: str, width: int, height: int) -> Iterator[None]:
+    """What an engine raises at a size that PyTorch takes is a graph made for another size."""
+    try:
+        yield
+    except DeblurError:
+        raise
+    except Exception as error:  # each engine has kinds of its own
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(said):
+            raise DeblurError(
+                "export",
+                expected=f"memory to run the file on a frame of {width}x{height}",
+                found=f"too little ({engine})",
+                remedy="close other programs",
+            ) from error
+        raise DeblurError(
+            "export",
+            expected=f"a file that {engine} runs on a frame of {width}x{height}",
+            found=said,
+            remedy=ONE_SIZE,
+        ) from error
+
+
+def check_shapes(pairs: Sequence[tuple[Frames, Frames]]) -> None:
+    for made, expected in pairs:
+        if made.shape != expected.shape:
+            raise DeblurError(
+                "export",
+                expected=f"a picture of shape {list(expected.shape)}",
+                found=str(list(made.shape)),
+                remedy=ONE_SIZE,
+            )
 
 
 def check_whole(pairs: list[tuple[Frames, Frames]]) -> None:
     """Refuse int8 pictures, each with fp32's, that are broken.
 
-    That is another shape, or saturation: more than ``MOST_SATURATED`` of the
+    That is saturation: more than ``MOST_SATURATED`` of the
     values at 0 or 255 where fp32 is ``NEAR_END`` levels and more from there.
     What is not a number becomes one of the two, and is found so.
     """
     found = None
     for made, expected in pairs:
-        if made.shape != expected.shape:
-            found = f"a picture of shape {made.shape} for {expected.shape}"
-            break
         dark = (made == 0) & (expected >= NEAR_END)
         bright = (made == 255) & (expected <= 255 - NEAR_END)
         share = float(np.mean(dark | bright))
@@ -139,15 +173,16 @@ def load_pictures(size: tuple[int, int] | None = None) -> Iterator[Frames]:
         yield picture.astype(np.uint8, copy=False)
 
 
-def check_difference(model: Model, difference: Difference) -> None:
-    tolerance = TOLERANCES[model.card.precision]
+def check_difference(difference: Difference, precision: str) -> None:
+    """Refuse a picture farther from PyTorch's than ``precision`` may be."""
+    tolerance = TOLERANCES[precision]
     if not difference.within(tolerance):
         remedy = "this generator does not survive that precision, or the exporter has a fault"
-        if model.card.precision != "fp32":
+        if precision != "fp32":
             remedy += "; export with --precision fp32"
         raise DeblurError(
             "export",
-            expected=f"a file that makes PyTorch's picture in {model.card.precision} "
+            expected=f"a file that makes PyTorch's picture in {precision} "
             f"(largest difference {tolerance.largest}, mean {tolerance.mean} levels)",
             found=str(difference),
             remedy=remedy,

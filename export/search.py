@@ -10,10 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import onnx
 
-from deblurgan.export.calibration import METHODS, Calibration, Method, Progress, collect_ranges
+from deblurgan.export.calibration import (
+    METHODS,
+    Calibration,
+    Method,
+    Progress,
+    collect_ranges,
+    cut_centre,
+    to_frame,
+)
 from deblurgan.export.quantisation import Layer, Ranges, assign_ranges, find_layers, quantise
 from deblurgan.export.trial import Quality, Trial
 from deblurgan.runtime.console import check_interrupted
@@ -40,7 +47,7 @@ class QuantisationRequest:
 
     calibration: Path
     pairs: Path | None = None
-    method: Literal["auto", "min-max", "percentile", "entropy"] = "auto"
+    method: Method | Literal["auto"] = "auto"
     max_drop: float = 0.1
     max_ssim_drop: float = 0.002
     limit: int = 64
@@ -238,18 +245,12 @@ def make_sample(
     """
 
     def pick(pictures: Sequence[Frames]) -> list[Frames]:
-        return [cut(picture) for picture in spread(pictures, SAMPLES)]
+        return [cut_centre(picture, SAMPLE_SIDE) for picture in spread(pictures, SAMPLES)]
 
     if pairs is not None:
         return Trial(card, pick(pairs.blurred), pick(pairs.sharp))
     pictures = pick(calibration.frames)
     return Trial(card, pictures, Trial(card, pictures).run(model))
-
-
-def cut(picture: Frames) -> Frames:
-    height, width = picture.shape[:2]
-    top, left = max(0, height - SAMPLE_SIDE) // 2, max(0, width - SAMPLE_SIDE) // 2
-    return np.ascontiguousarray(picture[top : top + SAMPLE_SIDE, left : left + SAMPLE_SIDE])
 
 
 def read_pairs(folder: Path, smallest: int) -> Pairs:
@@ -267,7 +268,7 @@ def read_pairs(folder: Path, smallest: int) -> Pairs:
                 remedy="remove it, or name other pairs with --pairs",
             )
         for pictures, picture in ((blurred, pair.blurred), (sharp, pair.sharp)):
-            pictures.append(np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))
+            pictures.append(to_frame(picture))
             digest.update(pictures[-1].data)
     return Pairs(tuple(blurred), tuple(sharp), digest.hexdigest())
 

@@ -24,11 +24,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from deblurgan.export.new_folder import new_folder
 from deblurgan.runtime.contract import INPUT, OUTPUT, open_model
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.onnx_file import read_onnx
 from deblurgan.runtime.tensorrt.sidecar import PlanCard, open_plan, sidecar_path
-from deblurgan.runtime.whole_file import make_folder
 
 CONFIG, VERSION = "config.pbtxt", "1"
 MAX_BATCH = 8
@@ -83,8 +83,8 @@ def write_repository(
     name = model_path.stem if name is None else name
     check_name(name)
     check_target(repository / name, overwrite)
-    make_folder(repository)
-    place(served, repository / name, describe(served, name))
+    with new_folder(repository):
+        place(served, repository / name, describe(served, name))
     return repository / name
 
 

@@ -23,7 +23,10 @@ PREFIX = "deblurgan."
 INPUT, OUTPUT = "frames", "deblurred"
 Frames = NDArray[np.uint8]
 PRECISIONS = ("fp32", "fp16", "int8", "int8-fp16")
-
+# What TensorRT 11 reads, the engine here that knows the newest operators. Each one refuses
+# what is too new for itself; beyond this nobody has said what the operators mean.
+NEWEST_OPSET = 25
+EXPORT_AGAIN = "write one with: deblur-export onnx CHECKPOINT -o MODEL.onnx"
 
 CARD_TYPES = (
     ("stride", int),
@@ -79,6 +82,8 @@ class ModelCard:
         for name, kind in CARD_TYPES:
             if not isinstance(getattr(card, name), kind):
                 raise ValueError(f"{PREFIX}{name} is not a {kind.__name__}")
+        check_layers(card.quantisation.get("layers", []))
+        check_golden(card.golden)
         return card
 
 
@@ -119,15 +124,16 @@ def open_model(path: Path) -> Model:
     if problem is None:
         try:
             card = ModelCard.from_metadata(file.metadata)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             problem = f"metadata that does not fit ({error})"
     if problem is not None:
         raise DeblurError(
             path,
             expected=f"a deblurring model (contract {VERSION}: uint8 RGB frames in and out)",
             found=problem,
-            remedy="write one with: deblur-export onnx CHECKPOINT -o MODEL.onnx",
+            remedy=EXPORT_AGAIN,
         )
+    check_readable(path, file)
     _, height, width, _ = file.inputs[0].shape
     size = (width, height) if isinstance(width, int) and isinstance(height, int) else None
     return Model(path, card, size)
@@ -152,6 +158,50 @@ def find_problem(file: OnnxFile) -> str | None:
     if file.metadata.get(PREFIX + "precision") not in PRECISIONS:
         return f"precision {file.metadata.get(PREFIX + 'precision')!r}"
     return None
+
+
+def check_readable(path: Path, file: OnnxFile) -> None:
+    """Refuse what engines would fail on, each in words of its own, or read wrongly."""
+    if file.weights:
+        raise DeblurError(
+            path,
+            expected="one file with its weights inside",
+            found=f"weights in {file.weights}",
+            remedy="onnx.save_model(onnx.load(PATH), NEW, save_as_external_data=False) puts "
+            "them inside, or export it again",
+        )
+    if file.opset > NEWEST_OPSET:
+        raise DeblurError(
+            path,
+            expected=f"ONNX opset {NEWEST_OPSET} or older",
+            found=f"opset {file.opset}",
+            remedy=EXPORT_AGAIN,
+        )
+
+
+def check_layers(layers: Any) -> None:
+    """Raises ``ValueError`` for anything but a list of layers and why they are int8 or not."""
+    if not isinstance(layers, list):
+        raise ValueError(f"{PREFIX}quantisation names no list of layers")
+    for layer in layers:
+        whole = (
+            isinstance(layer, dict)
+            and isinstance(layer.get("name"), str)
+            and isinstance(layer.get("int8"), bool)
+            and isinstance(layer.get("reason"), str)
+            and isinstance(layer.get("cost_db"), int | float | None)
+        )
+        if not whole:
+            raise ValueError(f"{PREFIX}quantisation has a layer without name, int8 and reason")
+
+
+def check_golden(golden: dict[str, Any]) -> None:
+    """Raises ``ValueError`` for a pair that does not say what it is of; its picture is read
+    where it is compared.
+    """
+    kinds = (("width", int), ("height", int), ("engine", str))
+    if golden and not all(isinstance(golden.get(name), kind) for name, kind in kinds):
+        raise ValueError(f"{PREFIX}golden has no width, height and engine")
 
 
 def fits(tensor: Tensor, name: str) -> bool:

@@ -35,7 +35,8 @@ class OnnxFile:
     metadata: dict[str, str] = field(default_factory=dict)
     inputs: list[Tensor] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
-    opset: int = 0
+    opset: int = 0  # of the default domain
+    weights: str = ""  # the other file that weights lie in, if any do
     producer: str = ""
 
 
@@ -79,7 +80,9 @@ def parse_model(message: memoryview) -> OnnxFile:
             model.producer = text(value)
         elif number == 7:
             for part, content in fields(as_bytes(value)):
-                if part == 11:
+                if part == 5:
+                    model.weights = model.weights or find_other_file(as_bytes(content))
+                elif part == 11:
                     model.inputs.append(parse_tensor(as_bytes(content)))
                 elif part == 12:
                     model.outputs.append(parse_tensor(as_bytes(content)))
@@ -91,6 +94,19 @@ def parse_model(message: memoryview) -> OnnxFile:
             entry = dict(fields(as_bytes(value)))
             model.metadata[text(entry[1])] = text(entry.get(2, memoryview(b"")))
     return model
+
+
+def find_other_file(message: memoryview) -> str:
+    """The file that a ``TensorProto`` keeps its values in, empty for the model's own."""
+    external, location = False, "another file"
+    for number, value in fields(message):
+        if number == 13:
+            entry = dict(fields(as_bytes(value)))
+            if text(entry[1]) == "location":
+                location = text(entry.get(2, memoryview(b"")))
+        elif number == 14:
+            external = as_int(value) == 1
+    return location if external else ""
 
 
 def parse_tensor(message: memoryview) -> Tensor:

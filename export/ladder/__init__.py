@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal, cast
 
-from deblurgan.export.calibration import read_calibration
+from deblurgan.export.calibration import FEWEST
 from deblurgan.export.frames import Precision
 from deblurgan.export.ladder.folders import PairFolder, open_folders, to_frame, write_blurred
 from deblurgan.export.ladder.machine import describe_machine
@@ -32,10 +31,10 @@ from deblurgan.export.ladder.report import (
 )
 from deblurgan.export.ladder.runs import Eager, Runner, find_runners
 from deblurgan.export.ladder.scores import Scores, score
-from deblurgan.export.ladder.target import HTML, JSON, check_target, file_name, staging
+from deblurgan.export.ladder.target import HTML, JSON, check_target, file_name, publish, staging
 from deblurgan.export.ladder.timing import measure_speed
-from deblurgan.export.onnx_export import export_onnx
-from deblurgan.export.search import MOST_PAIRS, QuantisationRequest, read_pairs
+from deblurgan.export.onnx_export import check_size, export_onnx
+from deblurgan.export.search import MOST_PAIRS, QuantisationRequest
 from deblurgan.runtime.contract import PRECISIONS, Model, open_model
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import write_whole
@@ -104,6 +103,7 @@ def climb(
     """
     title = title or str(describe_generator(checkpoint.generator)["name"])
     precisions = ("fp32", *(precision for precision in precisions if precision != "fp32"))
+    check_size(measuring.size, checkpoint.generator.minimum_size)
     check_target(folder, title, precisions, overwrite)
     check_shown(show, pairs)
     folders = open_folders(pairs, checkpoint.generator.minimum_size, measuring.pictures)
@@ -111,6 +111,7 @@ def climb(
     with staging(folder) as stage:
         request, calibrated, tuned = None, "", ""
         if any(precision.startswith("int8") for precision in precisions):
+            check_enough(calibration, folders[0], pairs[0])
             calibrated = say_what(calibration, folders[0], "blurred pictures", MOST_CALIBRATION)
             tuned = say_what(tune, folders[0], "pairs", MOST_PAIRS)
             request = QuantisationRequest(
@@ -121,23 +122,7 @@ def climb(
                 max_drop=max_drop,
                 max_ssim_drop=max_ssim_drop,
             )
-            check_material(request, calibration, checkpoint.generator.minimum_size)
-        models, choice = [], None
-        for precision in precisions:
-            tell(f"exporting {precision}")
-            path = stage / file_name(title, precision)
-            wanted = request if precision.startswith("int8") else None
-            exported = export_onnx(
-                checkpoint,
-                path,
-                cast(Precision, precision),
-                quantisation=wanted,
-                choice=choice,
-                licence=licence,
-                progress=lambda done, total, what: tell(f"{what}, {done} of {total}"),
-            )
-            choice = choice or exported.choice
-            models.append(open_model(path))
+        models, warnings = export_all(checkpoint, stage, title, precisions, request, licence, tell)
         runners, missing = find_runners(models)
         plans, reasons = build_plans(models, folders, measuring.size, tell)
         runners += plans
@@ -155,6 +140,7 @@ def climb(
             folders=tuple(scores.folders),
             calibrated=calibrated,
             tuned=tuned,
+            warnings=name_source(warnings, request, calibration or folders[0].name),
             rungs=make_rungs(models, runners, speeds, scores, compared[0]),
             missing=(*missing, *reasons),
             worst=describe_worst(runners, compared, scores),
@@ -162,9 +148,40 @@ def climb(
         write_whole(stage / JSON, report.to_json().encode())
         # Names of files may be no Unicode.
         write_whole(stage / HTML, draw_page(report, scores).encode("utf-8", "replace"))
-        for path in sorted(path for path in stage.iterdir() if path.is_file()):
-            os.replace(path, folder / path.name)
+        publish(stage, folder)
     return report
+
+
+def export_all(
+    checkpoint: Checkpoint,
+    stage: Path,
+    title: str,
+    precisions: Sequence[str],
+    request: QuantisationRequest | None,
+    licence: str,
+    tell: Tell,
+) -> tuple[list[Model], tuple[str, ...]]:
+    """A file of every precision, in their order, and what the exports warn of.
+
+    int8 comes first: what it reads is then refused before any other work.
+    """
+    models, choice, warnings = {}, None, list[str]()
+    for precision in sorted(precisions, key=lambda name: not name.startswith("int8")):
+        tell(f"exporting {precision}")
+        path = stage / file_name(title, precision)
+        exported = export_onnx(
+            checkpoint,
+            path,
+            cast(Precision, precision),
+            quantisation=request if precision.startswith("int8") else None,
+            choice=choice,
+            licence=licence,
+            progress=lambda done, total, what: tell(f"{what}, {done} of {total}"),
+        )
+        choice = choice or exported.choice
+        warnings += exported.warnings
+        models[precision] = open_model(path)
+    return [models[precision] for precision in precisions], tuple(dict.fromkeys(warnings))
 
 
 def measure(
@@ -269,6 +286,31 @@ def say_what(given: Path | None, first: PairFolder, kind: str, most: int) -> str
     return f"{number} {kind} of {first.name}, which the rungs are measured on as well"
 
 
+def name_source(
+    warnings: Sequence[str], request: QuantisationRequest | None, given: str | Path
+) -> tuple[str, ...]:
+    """With the name of what int8 was calibrated on in place of its path: a report is
+    passed on, and pictures that were made for it are gone.
+    """
+    if request is None:
+        return tuple(warnings)
+    source, name = f"{request.calibration} ", f"{Path(given).resolve().name} "
+    return tuple(
+        name + warning.removeprefix(source) if warning.startswith(source) else warning
+        for warning in warnings
+    )
+
+
+def check_enough(calibration: Path | None, first: PairFolder, given: str | Path) -> None:
+    if calibration is None and first.of < FEWEST:
+        raise DeblurError(
+            given,
+            expected=f"at least {FEWEST} pairs, whose blurred pictures int8 is calibrated on",
+            found="one",
+            remedy="name others with --calibration FOLDER, or a clip",
+        )
+
+
 def check_shown(show: str | Path | None, pairs: Sequence[str | Path]) -> None:
     if show is not None and str(show) not in map(str, pairs):
         raise DeblurError(
@@ -277,20 +319,3 @@ def check_shown(show: str | Path | None, pairs: Sequence[str | Path]) -> None:
             found=str(show),
             remedy="name it as --pairs does, or leave it out",
         )
-
-
-def check_material(request: QuantisationRequest, given: Path | None, smallest: int) -> None:
-    """Now, and not when the other precisions have been exported."""
-    assert request.pairs is not None
-    read_pairs(request.pairs, smallest)
-    try:
-        read_calibration(request.calibration, request.limit, smallest=smallest)
-    except DeblurError as error:
-        if given is not None:
-            raise
-        raise DeblurError(
-            request.pairs,
-            expected="at least two blurred pictures to calibrate int8 on",
-            found="one",
-            remedy="name others with --calibration FOLDER, or a clip",
-        ) from error

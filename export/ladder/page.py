@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from deblurgan.export.ladder.report import Crop, LadderReport, Run, Rung, Speed
-from deblurgan.export.ladder.scores import AMPLIFIED, Scores, ShownCrop, ShownPair
+from deblurgan.export.ladder.scores import AMPLIFIED, CROP_SIDE, Scores, ShownCrop, ShownPair
 from deblurgan.export.page import picture_uri, render_page
 from deblurgan.runtime.contract import Frames
 
@@ -78,6 +78,7 @@ def draw_page(report: LadderReport, scores: Scores) -> str:
         slider=draw_slider(scores.shown),
         crops=[draw_crop(shown, report) for shown in scores.crops],
         amplified=AMPLIFIED,
+        crop_side=CROP_SIDE,
         compared_engine=ENGINES[report.worst.engine] if report.worst else "",
     )
 

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import json
 import math
-import types
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from deblurgan.export.ladder.machine import Machine
-from deblurgan.runtime.errors import DeblurError
 
 SCHEMA = "deblurgan-ladder-1"
 
@@ -176,7 +173,8 @@ class Subject:
 @dataclass(frozen=True)
 class LadderReport:
     """Everything in ``ladder.json``. ``missing`` says why engines and plans are not
-    among the runs; ``calibrated`` and ``tuned`` say on what, empty where nothing was.
+    among the runs; ``calibrated`` and ``tuned`` say on what, empty where nothing was;
+    ``warnings`` are those of the exports.
     """
 
     schema: str
@@ -189,29 +187,13 @@ class LadderReport:
     folders: tuple[Folder, ...]
     calibrated: str
     tuned: str
+    warnings: tuple[str, ...]
     rungs: tuple[Rung, ...]
     missing: tuple[str, ...]
     worst: Worst | None
 
     def to_json(self) -> str:
         return json.dumps(finite(asdict(self)), indent=1, allow_nan=False) + "\n"
-
-
-def read_ladder(path: Path) -> LadderReport:
-    """A ``ladder.json`` of this version; raises ``DeblurError`` for anything else."""
-    try:
-        values = json.loads(path.read_text())
-        if values["schema"] != SCHEMA:
-            raise ValueError(f"schema {values['schema']!r}")
-        report: LadderReport = restore(LadderReport, values)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DeblurError(
-            path,
-            expected=f"figures that deblur-export ladder wrote ({SCHEMA})",
-            found=f"{type(error).__name__}: {error}",
-            remedy="make them with: deblur-export ladder CHECKPOINT --pairs FOLDER -o REPORT",
-        ) from None
-    return report
 
 
 def finite(value: Any) -> Any:
@@ -221,22 +203,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def restore(kind: Any, value: Any) -> Any:
-    """The inverse of :func:`finite`, for a type of this module."""
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(**{f.name: restore(hints[f.name], value[f.name]) for f in fields(kind)})  # type: ignore[operator]
-    origin = get_origin(kind)
-    if origin is tuple:
-        return tuple(restore(get_args(kind)[0], item) for item in value)
-    if origin in (Union, types.UnionType):
-        inner = next(kind for kind in get_args(kind) if kind is not type(None))
-        return None if value is None else restore(inner, value)
-    if kind is float:
-        return math.inf if value is None else float(value)
-    expected = origin or kind
-    if not isinstance(value, expected):
-        raise TypeError(f"{value!r} is no {expected.__name__}")
-    return value

@@ -19,7 +19,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from deblurgan.export.commands.rows import plain
+from deblurgan.export.wording import plain
 from deblurgan.runtime.contract import Frames
 
 HERE = Path(__file__).parent
@@ -60,7 +60,6 @@ def environment() -> jinja2.Environment:
         signed=signed,
         significant=significant,
         milliseconds=milliseconds,
-        megabytes=megabytes,
         count=count,
         percent=percent,
         plain=plain,
@@ -90,10 +89,6 @@ def significant(value: float) -> str:
 
 def milliseconds(seconds: float) -> str:
     return significant(1000 * seconds)
-
-
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:.2f}"
 
 
 def count(value: int) -> str:

@@ -118,6 +118,15 @@ def edge_int8(
 
 
 @pytest.fixture(scope="session")
+def instance_int8(
+    request_int8: QuantisationRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Exported:
+    checkpoint = Checkpoint(tiny_resnet(), {})
+    path = tmp_path_factory.mktemp("instance") / "8.onnx"
+    return checkpoint, export_onnx(checkpoint, path, "int8", quantisation=request_int8)
+
+
+@pytest.fixture(scope="session")
 def instance_int8_half(
     request_int8: QuantisationRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Exported:

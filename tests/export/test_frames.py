@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
+from deblurgan.export.foreign import foreign_checkpoint
 from deblurgan.export.frames import FramesModule, NormInFloat, export_module, reference_module
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.difference import TOLERANCES
@@ -141,3 +143,41 @@ def test_a_sum_of_squares_over_a_frame_would_overflow_in_half(make_resnet: MakeR
     assert normed.dtype == torch.float16
     assert float((normed.float().abs() - 1).abs().max()) < 0.01
     assert torch.isinf(activation.half().square().sum(dtype=torch.float16))
+
+
+class Tapped(nn.Sequential):
+    """Adds up all that its layers make, and not the last alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros_like(x)
+        for layer in self:
+            x = layer(x)
+            total = total + x
+        return total
+
+
+def fixed_norm(channels: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels)
+    norm.running_mean, norm.running_var = torch.full((channels,), 0.3), torch.full((channels,), 4.0)
+    return norm
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: Tapped(nn.Conv2d(3, 3, 3, padding=1), fixed_norm(3)),
+        lambda: nn.Sequential(nn.ConvTranspose2d(3, 3, 3, padding=1, groups=3), fixed_norm(3)),
+        lambda: nn.Sequential(weight_norm(nn.Conv2d(3, 3, 3, padding=1)), fixed_norm(3)),
+        lambda: nn.Sequential(spectral_norm(nn.Conv2d(3, 3, 3, padding=1)), fixed_norm(3)),
+    ],
+    ids=["tapped", "in groups", "weight norm", "spectral norm"],
+)
+def test_a_norm_that_cannot_be_folded_leaves_the_picture(
+    layers: Callable[[], nn.Module], make_frames: Callable[..., Frames]
+) -> None:
+    torch.manual_seed(7)
+    generator = foreign_checkpoint(layers(), name="mine", stride=1).generator
+    frames = torch.from_numpy(make_frames(32, 44))
+    difference = export_module(generator, "fp32")(frames).int()
+    difference -= reference_module(generator)(frames).int()
+    assert int(difference.abs().max()) <= 1

@@ -14,6 +14,7 @@ import torch
 
 from deblurgan.export import onnx_export, proof
 from deblurgan.export.calibration import read_calibration
+from deblurgan.export.foreign import foreign_checkpoint
 from deblurgan.export.frames import reference_module
 from deblurgan.export.graph import check_norms_in_float
 from deblurgan.export.onnx_export import ExportReport, export_onnx
@@ -224,11 +225,10 @@ def test_int8_makes_nearly_the_same_picture_and_is_a_quarter_of_the_size(
 
 
 def test_int8_in_half_is_as_near_as_int8_and_its_norms_are_in_float(
-    instance_int8_half: Exported, request_int8: QuantisationRequest, tmp_path: Path
+    instance_int8_half: Exported, instance_int8: Exported
 ) -> None:
-    checkpoint, report = instance_int8_half
+    report, single = instance_int8_half[1], instance_int8[1]
     check_norms_in_float(onnx.load(report.path))
-    single = export_onnx(checkpoint, tmp_path / "8.onnx", "int8", quantisation=request_int8)
     assert report.difference.psnr == pytest.approx(single.difference.psnr, abs=1)
 
 
@@ -381,3 +381,97 @@ def test_the_papers_generator_is_the_same_in_three_engines(
         report.path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     assert np.abs(compiled([frames])[0] - expected).max() <= 1
+
+
+def test_int8_is_refused_where_its_float_graph_is_not_pytorchs(
+    edge: Checkpoint,
+    edge_fp32: Exported,
+    request_int8: QuantisationRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wrong = onnx.load(edge_fp32[1].path)
+    bias = next(t for t in wrong.graph.initializer if t.name.endswith("tail.0.bias"))
+    values = onnx.numpy_helper.to_array(bias) + np.float32(0.1)
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    monkeypatch.setattr(onnx_export, "build_model", lambda *_: wrong)
+    monkeypatch.setattr(onnx_export, "choose_layers", lambda *_: pytest.fail("searched"))
+    with pytest.raises(DeblurError, match="PyTorch's picture in fp32"):
+        export_onnx(edge, tmp_path / "8.onnx", "int8", quantisation=request_int8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_activations_beyond_half_precision_are_refused_before_the_export(
+    make_resnet: Callable[..., ResNetGenerator], tmp_path: Path
+) -> None:
+    generator = make_resnet()
+    with torch.no_grad():
+        next(generator.parameters()).mul_(1e6)
+    with pytest.raises(DeblurError, match="fit in half precision"):
+        export_onnx(Checkpoint(generator, {}), tmp_path / "16.onnx", "fp16", (48, 32))
+
+
+@pytest.mark.parametrize("call", ["touch", "replace"])
+def test_a_folder_that_takes_no_file_is_said(
+    call: str,
+    edge: Checkpoint,
+    edge_fp32: Exported,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def build(*_: object) -> onnx.ModelProto:
+        assert call == "replace", "it began to work"
+        return onnx.load(edge_fp32[1].path)
+
+    monkeypatch.setattr(onnx_export, "build_model", build)
+    if call == "touch":
+        monkeypatch.setattr(Path, "touch", refuse)
+    else:
+        monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(DeblurError, match="Permission denied; free some space or choose another"):
+        export_onnx(edge, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_warning_asks_for_pairs_only_where_there_were_none() -> None:
+    far = Difference(90, 9.0, 0.9, 20.0)
+    assert "give --pairs" in onnx_export.warn_of_distance(far, searched=False)
+    assert "give --pairs" not in onnx_export.warn_of_distance(far, searched=True)
+
+
+class OwnFloats(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.layer(x * torch.full((1, 3, 1, 1), 0.5, dtype=torch.float32))
+        return made
+
+
+def test_a_network_that_makes_floats_of_its_own_is_told_how_to_be_half(tmp_path: Path) -> None:
+    checkpoint = foreign_checkpoint(OwnFloats(), name="mine", stride=1)
+    with pytest.raises(DeblurError, match=r"dtype=x\.dtype"):
+        export_onnx(checkpoint, tmp_path / "16.onnx", "fp16")
+
+
+def test_a_file_that_runs_at_one_size_only_is_refused_in_words(
+    edge: Checkpoint, edge_fp32: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As exporters write what was made from a number: with the example's width in it."""
+    model = onnx.load(edge_fp32[1].path)
+    ramp = onnx.numpy_helper.from_array(np.ones((1, 1, 91, 1), np.float32), "ramp")
+    model.graph.initializer.append(ramp)
+    cast = next(n for n in model.graph.node if n.op_type == "Cast" and "frames" in n.input)
+    made = cast.output[0]
+    cast.output[0] = "frames_in_float"
+    at = list(model.graph.node).index(cast) + 1
+    scale = onnx.helper.make_node("Mul", ["frames_in_float", "ramp"], [made], "scale")
+    model.graph.node.insert(at, scale)
+    monkeypatch.setattr(onnx_export, "build_model", lambda *_: model)
+    with pytest.raises(DeblurError, match=r"one frame size only.*--size"):
+        export_onnx(edge, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -279,3 +279,25 @@ def test_tensorrt_for_rtx_parses_and_builds_it(name: str, request: pytest.Fixtur
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM89, 0)
     assert builder.build_serialized_network(network, config) is not None
+
+
+@pytest.mark.parametrize("name", ["edge_int8", "instance_int8", "batch_int8_frozen"])
+def test_openvino_runs_every_quantised_convolution_in_int8(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    openvino = pytest.importorskip("openvino")
+    report: ExportReport = request.getfixturevalue(name)[1]
+    core = openvino.Core()
+    network = core.read_model(report.path)
+    width, height = open_model(report.path).size or (96, 64)
+    network.reshape([1, height, width, 3])
+    compiled = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    kinds = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    ran = [
+        info["runtimePrecision"].astype(str)
+        for info in kinds
+        if info["layerType"].astype(str) in ("Convolution", "Deconvolution")
+    ]
+    layers = report.card.quantisation["layers"]
+    assert len(ran) == len(layers) == sum(layer["int8"] for layer in layers)
+    assert set(ran) <= {"i8", "u8"}, ran

@@ -105,14 +105,15 @@ NAMES = tuple(f"layer{index}" for index in range(16))
 
 
 class MadeUpTrial(Trial):
-    """The PSNR is 30 dB, less what each layer in int8 costs; models are layers' names."""
+    """30 dB and an SSIM of 0.9, less what each layer in int8 costs; models are layers' names."""
 
-    def __init__(self, costs: dict[str, float]) -> None:
-        self.costs, self.tried = costs, 0
+    def __init__(self, costs: dict[str, float], ssim: dict[str, float] | None = None) -> None:
+        self.costs, self.ssim, self.tried = costs, ssim or dict.fromkeys(costs, 0.0), 0
 
     def measure(self, model: Any) -> Quality:
         self.tried += 1
-        return Quality(30 - sum(self.costs[name] for name in model), 0.9)
+        lost = [sum(costs[name] for name in model) for costs in (self.costs, self.ssim)]
+        return Quality(30 - lost[0], 0.9 - lost[1])
 
 
 class MadeUpSearch(Search):
@@ -134,6 +135,26 @@ def test_halving_finds_the_fewest_layers(harmful: int, made_up: MadeUpSearch) ->
     assert set(put_back) == set(NAMES[:harmful])
     assert drop.psnr == pytest.approx(0.001 * (16 - harmful))
     assert trial.tried <= 7
+
+
+def test_a_layer_that_harms_ssim_alone_is_put_back(made_up: MadeUpSearch) -> None:
+    costs = {name: 0.002 if name == NAMES[3] else 0.001 for name in NAMES}
+    trial = MadeUpTrial(costs, {name: 0.01 if name == NAMES[3] else 0.0 for name in NAMES})
+    put_back, drop = made_up.put_back(trial, costs)
+    assert put_back == (NAMES[3],)
+    assert drop.ssim == pytest.approx(0)
+
+
+def test_with_pairs_candidates_are_held_against_sharp_pictures(
+    edge_fp32: Exported, calibrated: Calibration, pairs: Path
+) -> None:
+    read, model = read_pairs(pairs, 16), onnx.load(edge_fp32[1].path)
+    sample = search.make_sample(model, edge_fp32[1].card, calibrated, read)
+    assert np.array_equal(sample.pictures[1], read.blurred[2])
+    assert np.array_equal(sample.wanted[1], read.sharp[2])
+    without = search.make_sample(model, edge_fp32[1].card, calibrated, None)
+    assert np.array_equal(without.pictures[0], calibrated.frames[0])
+    assert without.measure(model).psnr == 100
 
 
 def test_limits_that_no_layer_meets_are_refused(made_up: MadeUpSearch) -> None:
@@ -198,12 +219,34 @@ def test_trials_run_pictures_of_several_sizes_in_their_order(
         assert np.abs(picture.astype(int) - run_file(path, frame[None])[0]).max() <= 1
 
 
+@pytest.mark.parametrize("stage", ["measuring layers", "putting layers back"])
 def test_a_search_stops_for_ctrl_c(
-    edge_fp32: Exported, calibrated: Calibration, monkeypatch: pytest.MonkeyPatch
+    stage: str,
+    edge_fp32: Exported,
+    calibrated: Calibration,
+    pairs: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupted() -> None:
-        raise KeyboardInterrupt
+    told: list[str] = []
 
-    monkeypatch.setattr("deblurgan.export.trial.check_interrupted", interrupted)
+    def interrupted() -> None:
+        if stage in told:
+            raise KeyboardInterrupt
+
+    module = "search" if stage == "measuring layers" else "trial"
+    monkeypatch.setattr(f"deblurgan.export.{module}.check_interrupted", interrupted)
+    request = QuantisationRequest(calibrated.source, pairs, "min-max", max_drop=-1.0)
     with pytest.raises(KeyboardInterrupt):
-        choose(edge_fp32, QuantisationRequest(Path("."), method="min-max"), calibrated)
+        choose(edge_fp32, request, calibrated, progress=lambda *step: told.append(step[2]))
+    assert told.count(stage) == 1
+
+
+def test_a_full_temporary_folder_names_what_to_set(
+    edge_fp32: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(onnx, "save_model", fill)
+    with pytest.raises(DeblurError, match="TMPDIR=FOLDER"):
+        Trial(edge_fp32[1].card, []).run(onnx.ModelProto())

@@ -73,6 +73,12 @@ def test_what_is_not_onnx_is_said(content: bytes | None, found: str, tmp_path: P
         ("deblurgan.stride", None, "metadata that does not fit"),
         ("deblurgan.stride", '"four"', "metadata that does not fit"),
         ("deblurgan.generator", "{", "metadata that does not fit"),
+        ("deblurgan.generator", "[" * 100_000, "metadata that does not fit"),
+        ("deblurgan.quantisation", '{"layers": 3}', "metadata that does not fit"),
+        ("deblurgan.quantisation", '{"layers": ["head"]}', "metadata that does not fit"),
+        ("deblurgan.quantisation", '{"layers": [{"name": "head"}]}', "does not fit"),
+        ("deblurgan.golden", '{"width": 9}', "metadata that does not fit"),
+        ("deblurgan.golden", '{"width": 9, "height": "9", "engine": "x"}', "does not fit"),
     ],
 )
 def test_metadata_that_lies_or_lacks_is_said(
@@ -115,4 +121,33 @@ def test_a_batch_frozen_at_more_than_one_is_refused(
         value.type.tensor_type.shape.dim[0].dim_value = 2
     onnx.save(model, path)
     with pytest.raises(DeblurError, match="a batch frozen at 2"):
+        open_model(path)
+
+
+def test_weights_in_another_file_are_refused(
+    negative: Path, write_negative: Callable[..., Path], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    assert read_onnx(negative).weights == ""
+    path = write_negative(tmp_path / "outside.onnx")
+    model = onnx.load(path)
+    white = onnx.numpy_helper.to_array(model.graph.initializer[0])
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(white, "white"))
+    onnx.save_model(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    with pytest.raises(DeblurError, match=r"weights inside, found weights in w\.bin; onnx\.save"):
+        open_model(path)
+
+
+def test_an_opset_that_no_engine_knows_is_refused(
+    write_negative: Callable[..., Path], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = write_negative(tmp_path / "new.onnx")
+    model = onnx.load(path)
+    for opset in (25, 26):
+        model.opset_import[0].version = opset
+        onnx.save(model, path)
+        if opset == 25:
+            assert open_model(path).size is None
+    with pytest.raises(DeblurError, match="opset 25 or older, found opset 26"):
         open_model(path)

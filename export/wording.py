@@ -1,0 +1,24 @@
+"""Values as a person reads them, in commands' output and in reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def plain(value: Any) -> str:
+    """JSON as a person reads it: ``channels 48, blocks 2, data (photos 45)``."""
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{key} ({plain(item)})" if isinstance(item, dict) else f"{key} {plain(item)}"
+            for key, item in value.items()
+            if item is not None  # a setting left to the network's own rule
+        )
+    if isinstance(value, list):
+        return " ".join(plain(item) for item in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def megabytes(size: int) -> str:
+    return f"{size / 1e6:.2f} MB"
