@@ -18,7 +18,7 @@ import torch
 from deblurgan.export import ladder
 from deblurgan.export.ladder import Measuring, climb
 from deblurgan.export.ladder.folders import to_frame
-from deblurgan.export.ladder.report import LadderReport, read_ladder
+from deblurgan.export.ladder.report import LadderReport
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.console import Interrupted
 from deblurgan.runtime.contract import Frames, open_model
@@ -79,8 +79,9 @@ def test_the_folder_holds_what_the_report_names(
 
 def test_the_json_is_the_report_again(climbed: tuple[LadderReport, Path, list[str]]) -> None:
     report, folder, _ = climbed
-    assert read_ladder(folder / "ladder.json") == report
     values = json.loads((folder / "ladder.json").read_text())
+    assert values == json.loads(report.to_json())
+    assert values.keys() == {field.name for field in dataclasses.fields(report)}
     assert values["schema"] == "deblurgan-ladder-1"
     assert values["timing"]["width"] == 48
     assert values["machine"]["cores"] >= 1
@@ -183,7 +184,7 @@ def test_bad_pairs_and_folders_are_refused_before_anything_is_written(
         ([tmp_path / "none"], {}, "expected a folder"),
         ([tmp_path / "empty"], {}, "expected pictures"),
         ([pairs], {"show": "others"}, "--show"),
-        ([lonely], {}, "at least two blurred pictures"),
+        ([lonely], {}, "at least 2 pairs"),
         ([pairs], {"calibration": tmp_path / "empty" / "blur"}, "expected pictures"),
         ([pairs], {"tune": tmp_path / "empty"}, "expected pictures"),
         ([pairs], {"folder": tmp_path / "file" / "report"}, "place to make one"),
@@ -210,25 +211,10 @@ def test_what_breaks_in_the_middle_leaves_nothing(
     assert list(kept.iterdir()) == []
 
 
-def test_damaged_json_is_refused(
-    climbed: tuple[LadderReport, Path, list[str]], tmp_path: Path
-) -> None:
-    text = (climbed[1] / "ladder.json").read_text()
-    for spoilt in (
-        "", "[]", text.replace("ladder-1", "ladder-2"), text.replace('"p50"', '"p5"'),
-        text.replace('"cores": ', '"cores": "a", "x": '),
-    ):  # fmt: skip
-        (tmp_path / "ladder.json").write_text(spoilt)
-        with pytest.raises(DeblurError, match="deblur-export ladder"):
-            read_ladder(tmp_path / "ladder.json")
-
-
 def test_infinite_figures_are_null_in_json(
-    climbed: tuple[LadderReport, Path, list[str]], tmp_path: Path
+    climbed: tuple[LadderReport, Path, list[str]],
 ) -> None:
     report = climbed[0]
     equal = dataclasses.replace(report.folders[0], psnr=math.inf)
     report = dataclasses.replace(report, folders=(equal, report.folders[1]))
-    (tmp_path / "ladder.json").write_text(report.to_json())
     assert json.loads(report.to_json())["folders"][0]["psnr"] is None
-    assert read_ladder(tmp_path / "ladder.json") == report

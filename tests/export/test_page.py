@@ -83,6 +83,7 @@ def make_report() -> LadderReport:
         folders=(Folder(EVIL, 2, 3, 1, None, 24.0, 0.77), Folder("b", 1, 1, 1, "eval-v1", 1, 1)),
         calibrated="the 2 blurred pictures of a",
         tuned="the 2 pairs of a",
+        warnings=("2 calibration pictures",),
         rungs=(
             Rung("fp32", "edge.onnx", 7_300_000, "1" * 64, {},
                  (run("openvino", Speed(Latency(30, 0.04, 0.05, 0.06), 40.0, 375.0), near, 0.0),)),
