@@ -17,7 +17,7 @@ from deblurgan.export.commands.checkpoints import (
     read_checkpoint,
 )
 from deblurgan.export.commands.rows import echo_rows
-from deblurgan.runtime.console import messages, parse_size, require
+from deblurgan.runtime.console import messages, parse_size, require, say
 
 
 def ladder_command(
@@ -86,7 +86,7 @@ def ladder_command(
     from deblurgan.export.ladder import HTML, Measuring, climb
 
     with messages.status("climbing") as status:
-        climb(
+        made = climb(
             loaded,
             pairs,
             calibration,
@@ -102,3 +102,5 @@ def ladder_command(
             tell=lambda step: status.update(escape(step)),
         )
     echo_rows([("written", str(report / HTML))])
+    for warning in made.warnings:
+        say(warning)
