@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,10 @@ def test_a_shipped_model_is_built_for_every_architecture(path: Path) -> None:
         assert len(built.plan) > model.path.stat().st_size // 2
 
 
-@pytest.mark.parametrize(("network", "precision", "frozen"), QUICK)
+@pytest.mark.parametrize(
+    ("network", "precision", "frozen"),
+    [*product(["edge"], PRECISIONS, [False, True]), *QUICK[1:]],
+)
 def test_what_export_writes_is_built(
     network: str, precision: str, frozen: bool, make_model: MakeModel
 ) -> None:
