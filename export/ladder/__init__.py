@@ -140,7 +140,7 @@ def climb(
             folders=tuple(scores.folders),
             calibrated=calibrated,
             tuned=tuned,
-            warnings=name_source(warnings, request, calibration or folders[0].name),
+            warnings=name_source(warnings, request, calibration, folders[0].name),
             rungs=make_rungs(models, runners, speeds, scores, compared[0]),
             missing=(*missing, *reasons),
             worst=describe_worst(runners, compared, scores),
@@ -287,14 +287,18 @@ def say_what(given: Path | None, first: PairFolder, kind: str, most: int) -> str
 
 
 def name_source(
-    warnings: Sequence[str], request: QuantisationRequest | None, given: str | Path
+    warnings: Sequence[str],
+    request: QuantisationRequest | None,
+    calibration: Path | None,
+    first: str,
 ) -> tuple[str, ...]:
     """With the name of what int8 was calibrated on in place of its path: a report is
     passed on, and pictures that were made for it are gone.
     """
     if request is None:
         return tuple(warnings)
-    source, name = f"{request.calibration} ", f"{Path(given).resolve().name} "
+    source = f"{request.calibration} "
+    name = f"{first if calibration is None else calibration.resolve().name} "
     return tuple(
         name + warning.removeprefix(source) if warning.startswith(source) else warning
         for warning in warnings

@@ -9,6 +9,8 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from deblurgan.export import ladder
 from deblurgan.export.ladder import Measuring, climb
 from deblurgan.export.ladder.folders import to_frame
 from deblurgan.export.ladder.report import LadderReport
+from deblurgan.export.search import QuantisationRequest
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.console import Interrupted
 from deblurgan.runtime.contract import Frames, open_model
@@ -218,3 +221,58 @@ def test_infinite_figures_are_null_in_json(
     equal = dataclasses.replace(report.folders[0], psnr=math.inf)
     report = dataclasses.replace(report, folders=(equal, report.folders[1]))
     assert json.loads(report.to_json())["folders"][0]["psnr"] is None
+
+
+def test_warnings_of_the_exports_are_kept_and_name_no_hidden_folder(
+    climbed: tuple[LadderReport, Path, list[str]],
+) -> None:
+    report, folder, _ = climbed
+    assert report.warnings[0].startswith("pairs gives 10 calibration pictures; ")
+    assert ".part" not in " ".join(report.warnings)
+    assert "pairs gives 10 calibration pictures; " in (folder / "ladder.html").read_text()
+
+
+def test_warnings_name_what_the_report_names(tmp_path: Path) -> None:
+    request = QuantisationRequest(Path("."))
+    warnings = (". gives 2 calibration pictures; 0.5 dB", "int8 is 28.3 dB from fp32")
+    given = ladder.name_source(warnings, request, tmp_path / "night", "unused")
+    assert given == ("night gives 2 calibration pictures; 0.5 dB", warnings[1])
+    made = ladder.name_source(warnings, request, None, "second/same")
+    assert made[0].startswith("second/same gives 2")
+
+
+def test_a_size_that_is_too_small_is_refused_before_any_export(
+    edge: Checkpoint, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("exported")
+
+    monkeypatch.setattr(ladder, "export_onnx", refuse)
+    measuring = dataclasses.replace(TINY, size=(8, 8))
+    with pytest.raises(DeblurError, match="--size: expected at least 16x16, found 8x8"):
+        climb(edge, [pairs], None, tmp_path / "report", measuring=measuring)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_is_exported_first_and_the_files_keep_their_order(
+    edge: Checkpoint, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What int8 reads is read by its export, and is refused there before other work."""
+    exported: list[tuple[str, object]] = []
+
+    def export(_: Checkpoint, path: Path, precision: str, **words: Any) -> Any:
+        exported.append((precision, words["choice"]))
+        assert (words["quantisation"] is None) == (not precision.startswith("int8"))
+        return SimpleNamespace(choice="chosen", warnings=("careful",))
+
+    monkeypatch.setattr(ladder, "export_onnx", export)
+    monkeypatch.setattr(ladder, "open_model", lambda path: path.name)
+    request = QuantisationRequest(pairs)
+    models, warnings = ladder.export_all(
+        edge, tmp_path, "edge", ("fp32", "fp16", "int8", "int8-fp16"), request, "", lambda _: None
+    )
+    assert [precision for precision, _ in exported] == ["int8", "int8-fp16", "fp32", "fp16"]
+    assert exported[:2] == [("int8", None), ("int8-fp16", "chosen")]
+    names: list[Any] = ["edge.onnx", "edge-fp16.onnx", "edge-int8.onnx", "edge-int8-fp16.onnx"]
+    assert models == names
+    assert warnings == ("careful",)

@@ -83,7 +83,7 @@ def make_report() -> LadderReport:
         folders=(Folder(EVIL, 2, 3, 1, None, 24.0, 0.77), Folder("b", 1, 1, 1, "eval-v1", 1, 1)),
         calibrated="the 2 blurred pictures of a",
         tuned="the 2 pairs of a",
-        warnings=("2 calibration pictures",),
+        warnings=("a gives 2 calibration pictures; " + EVIL,),
         rungs=(
             Rung("fp32", "edge.onnx", 7_300_000, "1" * 64, {},
                  (run("openvino", Speed(Latency(30, 0.04, 0.05, 0.06), 40.0, 375.0), near, 0.0),)),
@@ -153,7 +153,8 @@ def test_every_figure_is_there(html: str) -> None:
         "12.3", "2,000×", "1,822,656", "0.013", "for GPUs: not timed here", "∞", "head.1",
         "the 2 blurred pictures of a", "times amplified", "2026-01-02", "7.30", "26 %",
         "entropy (30.500 dB)", "1 of 2 layers", "TensorRT 10.3 on Orin, built in 12.5 s",
-        "onnxruntime-cuda: built without CUDA",
+        "onnxruntime-cuda: built without CUDA", "a gives 2 calibration pictures",
+        "128 pixels wide and high or as large as a smaller picture is",
     ):  # fmt: skip
         assert said in text, said
 

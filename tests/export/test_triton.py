@@ -285,6 +285,31 @@ def test_what_the_server_could_not_run_is_refused(
     assert not repository.exists()
 
 
+def test_weights_beside_the_file_are_refused(negative: Path, tmp_path: Path) -> None:
+    """They would not go along into the repository."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(negative)
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.zeros(999, np.float32), "beside")
+    )
+    path = tmp_path / "beside.onnx"
+    onnx.save_model(model, path, save_as_external_data=True, location="beside.bin")
+    assert (tmp_path / "beside.bin").is_file()
+    with pytest.raises(DeblurError, match=r"beside\.onnx: .*(weights|data)"):
+        write_repository(path, tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_an_opset_of_the_future_is_refused(negative: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(negative)
+    model.opset_import[0].version = 99
+    onnx.save(model, tmp_path / "future.onnx")
+    with pytest.raises(DeblurError, match="opset"):
+        write_repository(tmp_path / "future.onnx", tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
+
+
 def read_example(address: str) -> str:
     examples = doctest.DocTestParser().get_examples(triton.__doc__ or "")
     return "".join(example.source for example in examples).replace("localhost:8001", address)

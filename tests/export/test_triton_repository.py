@@ -86,6 +86,18 @@ def test_a_failure_leaves_what_was_there(
     assert leftovers(tmp_path) == []
 
 
+def test_a_full_disk_leaves_no_empty_folders(
+    negative: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(DeblurError, match="no space left on device"):
+        write_repository(negative, tmp_path / "small" / "repository")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_server_that_watches_never_sees_a_part(
     negative: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

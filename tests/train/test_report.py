@@ -92,7 +92,7 @@ def test_pairs_are_measured_as_they_are_and_nothing_is_written_unasked(
 
 def test_the_means_go_into_a_model_file(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     """``deblur-export onnx --quality`` reads them."""
-    export = pytest.importorskip("deblurgan.export.app")
+    export = pytest.importorskip("deblurgan.export.commands.onnx")
     report = evaluate_checkpoint(checkpoint, str(photos), tmp_path / "out", limit=1)
     mean = export.read_mean(tmp_path / "out" / "full.json")
     assert mean["psnr_after"] == pytest.approx(report.mean().psnr_after, abs=1e-4)

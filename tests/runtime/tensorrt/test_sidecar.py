@@ -126,7 +126,7 @@ def test_another_golden_pair_where_the_plan_does_not_take_the_models(
     pytest.importorskip("onnxruntime")
     values = make_golden(open_model(negative), 300, 200).to_json()
     if damaged:
-        values = {"width": "wide"}
+        values |= {"png": "no picture"}
     metadata = replace(card, golden=values).to_metadata()
     model = open_model(write_negative(tmp_path / "golden.onnx", metadata=metadata))
     golden = write_plan(tmp_path / "a.plan", built, model, options).golden
