@@ -14,7 +14,8 @@ from deblurgan.benchmarks.speed import run_overlapping
 from deblurgan.runtime.backends import Backend, available_threads
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.pipeline import Frame, run_pipeline
-from deblurgan.runtime.video.sink import Encoding, VideoSink
+from deblurgan.runtime.video.codecs import Encoding
+from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 
 

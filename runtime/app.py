@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deblurgan.runtime import backends, console
+from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.before_after import BeforeAfter
-from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.compare import LAYOUTS, Comparison, check_layout
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT
-from deblurgan.runtime.pictures import (
-    check_picture_name,
-    deblur_pictures,
-    is_picture,
-    list_jobs,
-)
-from deblurgan.runtime.pipeline import EngineClock
+from deblurgan.runtime.pictures import deblur_pictures, is_picture, list_jobs
+from deblurgan.runtime.preview import save_preview
+from deblurgan.runtime.progress import FrameProgress
+from deblurgan.runtime.report import describe_run
+from deblurgan.runtime.targets import check_beside, check_picture_beside, check_target
+from deblurgan.runtime.video.codecs import CODECS, HARDWARE, Encoding, check_hardware
 from deblurgan.runtime.video.deblur import deblur_video
-from deblurgan.runtime.video.sink import CODECS, CONTAINERS, Encoding, VideoSink
+from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
+from deblurgan.runtime.video.span import Span, parse_span
 
 app = console.new_app("Make blurred video sharp.")
+
+ENGINE, VIDEO, LOOKING, SAYING = "Model and engine", "Video", "Looking", "What it says"
+
+
+@dataclass
+class Job:
+    """What a run is to do, as asked for; ``warnings`` are those of the run so far."""
+
+    source: Path
+    target: Path
+    encoding: Encoding = field(default_factory=Encoding)
+    span: Span = field(default_factory=Span)
+    compare: str | None = None
+    drop_streams: bool = False
+    verify: bool = True
+    picture: BeforeAfter | None = None
+    report: Path | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def warn(self, line: str) -> None:
+        self.warnings.append(line)
+        console.say(line)
 
 
 @app.command(no_args_is_help=True)
@@ -36,36 +58,117 @@ def deblur(
         Path, typer.Argument(metavar="IN", help="A video, a picture, or a folder of pictures.")
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Where to write: of the same kind as IN.")
-    ],
-    model: Annotated[
-        str, typer.Option(help="A shipped model's name, or a file that deblur-export wrote.")
-    ] = DEFAULT,
-    backend: Annotated[
-        str, typer.Option(help=f"The engine: {', '.join(backends.NAMES)}.")
-    ] = backends.AUTO,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads of a CPU engine; all by default.")
-    ] = None,
-    codec: Annotated[
-        str | None,
-        typer.Option(help=f"{', '.join(CODECS)}; h264 by default, av1 in webm."),
-    ] = None,
-    quality: Annotated[
-        int | None,
-        typer.Option(help="Constant rate factor, less is better; visually lossless by default."),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="The encoder's own preset; medium by default, 8 for av1.")
-    ] = None,
-    before_after: Annotated[
         Path | None,
-        typer.Option(metavar="PNG", help="Also write a picture of the frame that changed most."),
+        typer.Argument(
+            metavar="OUT", help="Where to write: of the same kind as IN.", show_default=False
+        ),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", "-y", help="Replace OUT if it is there.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A shipped model's name, or a file that deblur-export wrote.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = DEFAULT,
+    backend: Annotated[
+        str,
+        typer.Option(help=f"The engine: {', '.join(backends.NAMES)}.", rich_help_panel=ENGINE),
+    ] = backends.AUTO,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processor threads of a CPU engine; all by default.", rich_help_panel=ENGINE
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Begin here: 90, 1:30 or 0:01:30.5.", rich_help_panel=VIDEO
+        ),
+    ] = None,
+    duration: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="So much of it, not all.", rich_help_panel=VIDEO),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{', '.join(CODECS)}; h264 by default, hevc for more than 8 bits, av1 in webm.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            help="Constant rate factor, less is better; visually lossless by default.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="The encoder's own preset; medium by default, 8 for av1.", rich_help_panel=VIDEO
+        ),
+    ] = None,
+    hardware: Annotated[
+        str,
+        typer.Option(
+            help=f"The GPU's decoder and encoder, {', '.join(HARDWARE)}: auto takes them "
+            "where they work.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = "auto",
+    drop_streams: Annotated[
+        bool,
+        typer.Option(
+            "--drop-streams",
+            help="Leave out sound and subtitles that OUT's container cannot hold.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = False,
+    no_verify: Annotated[
+        bool,
+        typer.Option(
+            "--no-verify",
+            help="Do not read OUT again to see that nothing was lost.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG",
+            help="First write a picture of a few frames, before and after; without OUT only that.",
+            rich_help_panel=LOOKING,
+        ),
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Show before and after in OUT: {' or '.join(LAYOUTS)}.", rich_help_panel=LOOKING
+        ),
+    ] = None,
+    before_after: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG",
+            help="Also write a picture of the frame that changed most.",
+            rich_help_panel=LOOKING,
+        ),
+    ] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT", help="Also write what was done, as JSON.", rich_help_panel=SAYING
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=SAYING),
+    ] = False,
 ) -> None:
     """Make blurred video sharp.
 
@@ -77,182 +180,143 @@ def deblur(
 
       deblur-video shaky.mp4 sharp.mp4
 
-      deblur-video photo.jpg sharp.png
+      deblur-video shaky.mp4 --preview look.png
+
+      deblur-video shaky.mp4 look.mp4 --compare split --start 1:30 --duration 10
 
       deblur-video frames/ sharp-frames/ --backend onnxruntime
     """
     console.messages.quiet = quiet
+    check_target(source, target, overwrite, needed=preview is None)
+    check_picture_beside(before_after, source, target, overwrite)
+    check_picture_beside(preview, source, target, overwrite)
+    check_beside(json, source, target, overwrite)
+    check_layout(compare)
+    check_hardware(hardware)
     pictures = source.is_dir() or is_picture(source)
-    check_target(source, target, overwrite)
-    check_before_after(before_after, source, target, overwrite)
-    encoding = Encoding(codec, quality, preset)
-    if pictures and encoding != Encoding():
-        raise DeblurError(
-            "--codec, --quality, --preset",
-            expected="a video to encode",
-            found=f"pictures ({source})",
-            remedy="leave them out",
-        )
-    picture = BeforeAfter() if before_after is not None else None
+    job = Job(
+        source,
+        target or source,
+        Encoding(codec, quality, preset, hardware),
+        parse_span(start, duration),
+        compare,
+        drop_streams,
+        not no_verify,
+        BeforeAfter() if before_after is not None else None,
+        json,
+    )
+    if pictures:
+        check_no_video_options(job, preview)
     with Deblurrer(model, backend=backend, threads=threads) as deblurrer:
-        if pictures:
-            run_on_pictures(source, target, deblurrer, picture)
-        else:
-            run_on_video(source, target, deblurrer, picture, encoding)
-    if picture is not None and before_after is not None:
-        picture.save(before_after)
+        if preview is not None:
+            save_preview(preview, source, job.span, deblurrer)
+            console.messages.print(f"preview: {escape(str(preview))}")
+        if target is None:
+            return
+        (run_on_pictures if pictures else run_on_video)(job, deblurrer)
+    if job.picture is not None and before_after is not None:
+        job.picture.save(before_after)
         console.messages.print(f"before/after: {escape(str(before_after))}")
 
 
-def run_on_video(
-    path: Path,
-    target: Path,
-    deblurrer: Deblurrer,
-    picture: BeforeAfter | None,
-    encoding: Encoding,
-) -> None:
-    with VideoSource(path) as source:
-        if source.colour.hdr:
-            raise DeblurError(
-                path,
-                expected="standard dynamic range",
-                found=f"HDR ({source.colour.hdr})",
-                remedy="convert it first: ffmpeg -i FILE -vf "
-                "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,"
-                "format=yuv420p -c:a copy SDR.mp4",
-            )
-        with VideoSink(target, source, encoding) as sink:
-            if left_out := [*source.left_out, *sink.reduced]:
-                console.messages.print(f"left out: {escape(', '.join(left_out))}")
-            engine = deblurrer.engine(source.width, source.height, overlap=True)
-            console.messages.print(
-                f"{escape(deblurrer.model.path.stem)} ({deblurrer.model.card.precision}) "
-                f"on {escape(engine.description)}, {source.width}x{source.height}"
-            )
-            with FrameProgress(source.frame_count, picture) as progress:
-                deblur_video(source, sink, engine, progress.watch, progress.clock)
-    progress.say_result(target)
-
-
-def run_on_pictures(
-    source: Path, target: Path, deblurrer: Deblurrer, picture: BeforeAfter | None
-) -> None:
-    jobs = list_jobs(source, target)
-    with FrameProgress(len(jobs), picture) as progress:
-        deblur_pictures(jobs, deblurrer, progress.watch, progress.clock)
-    progress.say_result(target)
-
-
-class FrameProgress:
-    """A bar with frames a second, the time that is left and the engine's share;
-    without a terminal only the result.
-    """
-
-    def __init__(self, total: int | None, picture: BeforeAfter | None) -> None:
-        self.clock = EngineClock()
-        self.picture = picture
-        self.done, self.start = 0, time.monotonic()
-        self.bar = Progress(
-            BarColumn(),
-            TextColumn("{task.completed}" + (f"/{total}" if total else "") + " frames"),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console.messages,
-            transient=True,
-            disable=console.messages.quiet or not console.messages.is_terminal,
-        )
-        self.task = self.bar.add_task("", total=total, rate="")
-
-    def watch(self, blurred: Frames, sharp: Frames) -> None:
-        console.check_interrupted()
-        self.done += 1
-        self.bar.update(self.task, advance=1, rate=self.rate())
-        if self.picture is not None:
-            self.picture.watch(blurred, sharp)
-
-    def rate(self) -> str:
-        fps = self.done / max(time.monotonic() - self.start, 1e-9)
-        return f"{fps:.2f} fps, engine {self.clock.milliseconds:.0f} ms a frame"
-
-    def say_result(self, target: Path) -> None:
-        seconds = time.monotonic() - self.start
-        console.messages.print(
-            f"{escape(str(target))}: {self.done} frames in {seconds:.1f} s, {self.rate()}"
-        )
-
-    def __enter__(self) -> FrameProgress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-
-def check_target(source: Path, target: Path, overwrite: bool) -> None:
-    """Refuse what would destroy something, before anything is loaded."""
-    if not source.exists():
-        raise DeblurError(
+def run_on_video(job: Job, deblurrer: Deblurrer) -> None:
+    with VideoSource(
+        job.source, span=job.span, hardware=job.encoding.hardware, warn=job.warn
+    ) as source:
+        say_of_input(job, source)
+        size = source.width, source.height
+        comparison = None if job.compare is None else Comparison(job.compare, *size)
+        with VideoSink(
+            job.target,
             source,
-            expected="a video, a picture or a folder",
-            found="nothing there",
-            remedy="check the path",
-        )
-    if target.is_dir() and not source.is_dir():
-        raise DeblurError(
-            target,
-            expected="the name of a file",
-            found="a folder",
-            remedy=f"write {target / source.name}",
-        )
-    if source.is_dir() and target.suffix.lower() in CONTAINERS:
-        raise DeblurError(
-            target,
-            expected="the name of a folder, as the input is one",
-            found="the name of a video",
-            remedy=f"write {target.with_suffix('')}",
-        )
-    check_free(target, source, overwrite)
+            job.encoding,
+            size=size if comparison is None else comparison.size,
+            drop_streams=job.drop_streams,
+            warn=job.warn,
+        ) as sink:
+            if sink.left_out:
+                job.warn(f"left out: {', '.join(sink.left_out)}")
+            engine = deblurrer.engine(*size, overlap=True)
+            say_engine(deblurrer, engine, size)
+            with FrameProgress(source.frame_count, job.picture) as progress:
+                deblur_video(
+                    source,
+                    sink,
+                    engine,
+                    progress.watch,
+                    progress.clock,
+                    comparison=comparison,
+                    verify=job.verify,
+                )
+            seconds, packets = progress.seconds, sink.manifest.packets
+    proven = f"; read again: {progress.done} frames, {packets} packets of sound and subtitles"
+    progress.say_result(job.target, proven if job.verify else "")
+    if job.report is not None:
+        paths = job.source, job.target
+        report = describe_run(paths, deblurrer.model, engine, size, progress.clock, seconds)
+        replace(
+            report,
+            verified=job.verify,
+            packets_passed_on=packets,
+            encoder=sink.encoder.name,
+            left_out=sink.left_out,
+            warnings=job.warnings,
+        ).save(job.report)
 
 
-def check_before_after(picture: Path | None, source: Path, target: Path, overwrite: bool) -> None:
-    """The picture gets a name of its own, or none of the work begins."""
-    if picture is None:
-        return
-    check_picture_name(picture)
-    if picture.absolute() == target.absolute():
-        raise DeblurError(
-            picture,
-            expected="another name than the output's",
-            found="the same",
-            remedy="choose another name",
-        )
-    check_free(picture, source, overwrite)
+def run_on_pictures(job: Job, deblurrer: Deblurrer) -> None:
+    jobs = list_jobs(job.source, job.target)
+    with FrameProgress(len(jobs), job.picture) as progress:
+        engine, size = deblur_pictures(jobs, deblurrer, progress.watch, progress.clock)
+    progress.say_result(job.target)
+    if job.report is not None:
+        paths, seconds = (job.source, job.target), progress.seconds
+        describe_run(paths, deblurrer.model, engine, size, progress.clock, seconds).save(job.report)
 
 
-def check_free(path: Path, source: Path, overwrite: bool) -> None:
-    """A name that can be written to without destroying anything."""
-    if path.exists() and source.samefile(path):
+def say_of_input(job: Job, source: VideoSource) -> None:
+    """What is special about a video; raises :class:`DeblurError` for HDR."""
+    if source.colour.hdr:
         raise DeblurError(
-            path,
-            expected="another file than the input",
-            found="the input itself",
-            remedy="choose another name",
+            job.source,
+            expected="standard dynamic range",
+            found=f"HDR ({source.colour.hdr})",
+            remedy="convert it first: ffmpeg -i FILE -vf "
+            "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,"
+            "format=yuv420p -c:a copy SDR.mp4",
         )
-    if path.exists() and not overwrite:
-        raise DeblurError(
-            path,
-            expected="a name that is free",
-            found="something there already",
-            remedy="choose another name, or replace it with -y",
+    if source.is_interlaced:
+        job.warn(
+            "interlaced: both fields of a frame are deblurred as one picture, and marked as one; "
+            "better first: ffmpeg -i FILE -vf bwdif=mode=send_field -c:a copy PROGRESSIVE.mp4"
         )
-    # A folder of pictures is made as it is needed.
-    if not source.is_dir() and not path.absolute().parent.is_dir():
-        raise DeblurError(
-            path,
-            expected="a folder that exists",
-            found="no such folder",
-            remedy=f"make it with: mkdir -p {path.absolute().parent}",
-        )
+
+
+def say_engine(deblurrer: Deblurrer, engine: Backend, size: tuple[int, int]) -> None:
+    console.messages.print(
+        f"{escape(deblurrer.model.path.stem)} ({deblurrer.model.card.precision}) "
+        f"on {escape(engine.description)}, {size[0]}x{size[1]}"
+    )
+
+
+def check_no_video_options(job: Job, preview: Path | None) -> None:
+    """Of pictures: what would change nothing is refused."""
+    given = {
+        "--codec, --quality, --preset": replace(job.encoding, hardware="auto") != Encoding(),
+        "--start, --duration": not job.span.is_whole,
+        "--compare": job.compare is not None,
+        "--preview": preview is not None,
+        "--drop-streams": job.drop_streams,
+        "--no-verify": not job.verify,
+    }
+    for option, is_given in given.items():
+        if is_given:
+            raise DeblurError(
+                option,
+                expected="a video",
+                found=f"pictures ({job.source})",
+                remedy="leave it out",
+            )
 
 
 def main() -> None:

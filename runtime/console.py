@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.errors import DeblurError, Failure
 
 BAD_INPUT, OUR_FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -60,7 +60,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         complain(str(error))
-        return BAD_INPUT
+        return OUR_FAILURE if isinstance(error, Failure) else BAD_INPUT
     except Exception as error:
         if debug:
             raise

@@ -17,3 +17,7 @@ class DeblurError(Exception):
         self.found, self.remedy = found, remedy
         message = f"{subject}: expected {expected}, found {found}; {remedy}"
         super().__init__(" ".join(message.split()))
+
+
+class Failure(DeblurError):
+    """The same where it is the program's fault: the command line exits with 1."""

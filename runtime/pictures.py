@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image, to_8_bits
-from deblurgan.runtime.pipeline import DeblurredFrame, EngineClock, Frame, Watcher, run_pipeline
+from deblurgan.runtime.pipeline import DeblurredFrame, Frame, StageClock, Watcher, run_pipeline
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -77,11 +78,11 @@ def deblur_pictures(
     jobs: list[tuple[Path, Path]],
     deblurrer: Deblurrer,
     watch: Watcher | None = None,
-    clock: EngineClock | None = None,
-) -> None:
+    clock: StageClock | None = None,
+) -> tuple[Backend, tuple[int, int]]:
     """Deblur stills, as :func:`list_jobs` lists them. A run of pictures of one size
     shares a loaded engine and overlaps as the frames of a video do. ``watch`` and
-    ``clock`` as for a video.
+    ``clock`` as for a video. Returns the last engine, and the (width, height) it is for.
     """
 
     def place(item: DeblurredFrame) -> None:
@@ -99,6 +100,7 @@ def deblur_pictures(
     for (height, width), alike in itertools.groupby(pictures, lambda p: p.pixels.shape[:2]):
         backend = deblurrer.engine(width, height, overlap=len(jobs) > 1)
         run_pipeline(frames(alike), backend, place, clock)
+    return backend, (width, height)
 
 
 def read_picture(path: Path, target: Path) -> Picture:

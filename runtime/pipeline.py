@@ -10,14 +10,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.contract import Frames
 
+STAGES = ("decode", "engine", "encode")
 # Sees each frame before and after, in order.
 Watcher = Callable[[Frames, Frames], None]
 
@@ -34,19 +36,22 @@ class Frame:
 
 @dataclass(frozen=True)
 class DeblurredFrame:
-    """A :class:`Frame` whose engine work is under way or done."""
+    """A :class:`Frame` with its deblurred ``pixels``, of the same shape."""
 
     blurred: Frame
-    result: Future[Frames]
+    pixels: Frames
 
     @property
     def origin(self) -> Any:
         return self.blurred.origin
 
-    @property
-    def pixels(self) -> Frames:
-        """The deblurred pixels; waits for them."""
-        return self.result.result()
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A frame that the engine has, or has done."""
+
+    frame: Frame
+    result: Future[Frames]
 
 
 @dataclass(frozen=True)
@@ -56,23 +61,54 @@ class End:
     error: BaseException | None = None
 
 
-class EngineClock:
-    """How long the engine worked, in seconds of its threads, and on how many frames."""
+class StageClock:
+    """How long each stage worked, in seconds of its threads, and on how many frames;
+    ``workers`` are the engine's threads.
+    """
 
     def __init__(self) -> None:
-        self.seconds, self.frames = 0.0, 0
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.frames, self.workers = 0, 1
+        self.started = time.perf_counter()
         self._lock = threading.Lock()
+
+    def restart(self) -> None:
+        """Count the time from now on."""
+        self.started = time.perf_counter()
+
+    @property
+    def wall(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.started
 
     @property
     def milliseconds(self) -> float:
         """Engine time a frame, of one thread."""
-        return 1000 * self.seconds / max(self.frames, 1)
+        return 1000 * self.seconds["engine"] / max(self.frames, 1)
+
+    def share(self, stage: str) -> float:
+        """Of the time so far that a stage was at work: at 1 all others wait for it."""
+        threads = self.workers if stage == "engine" else 1
+        return min(1.0, self.seconds[stage] / max(self.wall, 1e-9) / threads)
+
+    @property
+    def limit(self) -> str:
+        """The stage that the others wait for most."""
+        return max(STAGES, key=self.share)
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[stage] += time.perf_counter() - start
 
     def run(self, backend: Backend, pixels: Frames) -> Frames:
-        start = time.perf_counter()
-        deblurred = backend.run(pixels[None])[0]
+        with self.measure("engine"):
+            deblurred = backend.run(pixels[None])[0]
         with self._lock:
-            self.seconds += time.perf_counter() - start
             self.frames += 1
         return deblurred
 
@@ -81,13 +117,14 @@ def run_pipeline(
     source: Iterable[Any],
     backend: Backend,
     sink: Callable[[Any], None],
-    clock: EngineClock | None = None,
-) -> EngineClock:
+    clock: StageClock | None = None,
+) -> StageClock:
     """Feed every item of ``source`` to ``sink``, in order; each :class:`Frame`
     reaches it as a :class:`DeblurredFrame`, everything else as it is. ``clock``
     may be looked at meanwhile.
     """
-    clock = clock or EngineClock()
+    clock = clock or StageClock()
+    clock.workers = backend.in_flight
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
     # Frames are bounded, two a worker and one for the sink; what else passes
     # is small, and a burst of sound must not keep the next frame from the engine.
@@ -97,12 +134,17 @@ def run_pipeline(
 
     def feed() -> None:
         try:
-            for item in source:
+            coming = iter(source)
+            while True:
+                with clock.measure("decode"):
+                    item = next(coming, None)
+                if item is None:
+                    break
                 if isinstance(item, Frame):
                     slots.acquire()
                     if stopped.is_set():
                         return
-                    item = DeblurredFrame(item, engine.submit(clock.run, backend, item.pixels))
+                    item = UnderWay(item, engine.submit(clock.run, backend, item.pixels))
                 elif stopped.is_set():
                     return
                 items.put(item)
@@ -114,8 +156,12 @@ def run_pipeline(
     feeder.start()
     try:
         while not isinstance(item := items.get(), End):
-            sink(item)
-            if isinstance(item, DeblurredFrame):
+            under_way = isinstance(item, UnderWay)
+            if under_way:
+                item = DeblurredFrame(item.frame, item.result.result())
+            with clock.measure("encode"):
+                sink(item)
+            if under_way:
                 slots.release()
         if item.error is not None:
             raise item.error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from av import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
+from numpy.typing import NDArray
 
 from deblurgan.runtime.contract import Frames
 
@@ -50,28 +52,62 @@ class Colour:
         """The name of the HDR transfer curve, if it is one."""
         return HDR_TRANSFERS.get(self.transfer)
 
+    def limited(self) -> Colour:
+        """The same in limited range, for a codec that knows no other."""
+        if not self.full_range:
+            return self
+        return replace(self, full_range=False, range_tag=int(ColorRange.MPEG))
+
     def sws_matrix(self, height: int) -> int:
         """libswscale's number; untagged video is taken as players take it, by height."""
         return MATRICES.get(self.matrix, ITU709 if height >= 720 else ITU601)
 
 
 class ColourConverter:
-    """Converts frames of one coding to RGB and back."""
+    """Converts frames of one coding to RGB of ``size`` (width, height) and back."""
 
-    def __init__(self, colour: Colour) -> None:
-        self.colour = colour
-        self.coded_range = int(ColorRange.JPEG if colour.full_range else ColorRange.MPEG)
+    def __init__(self, colour: Colour, size: tuple[int, int]) -> None:
+        self.colour, self.size = colour, size
         # One for each direction: they run in different threads.
         self._decode, self._encode = VideoReformatter(), VideoReformatter()
 
     def to_rgb(self, frame: VideoFrame) -> Frames:
         """RGB uint8 ``[height, width, 3]``, full range."""
+        return self._to(frame, "rgb24")
+
+    def to_fine_rgb(self, frame: VideoFrame) -> NDArray[np.uint16]:
+        """RGB uint16 ``[height, width, 3]``, full range, of frames of more than 8 bits."""
+        return self._to(frame, "rgb48le")
+
+    def from_rgb(self, pixels: NDArray[Any], pixel_format: str) -> VideoFrame:
+        """A frame in the video's own coding, tagged (or untagged) as it was; from RGB of
+        8 or 16 bits.
+        """
+        given = "rgb24" if pixels.dtype == np.uint8 else "rgb48le"
+        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=given)
+        coded = self._encode.reformat(
+            rgb,
+            format=pixel_format,
+            src_colorspace=self.colour.sws_matrix(rgb.height),
+            dst_colorspace=self.colour.sws_matrix(rgb.height),
+            src_color_range=int(ColorRange.JPEG),
+            dst_color_range=int(ColorRange.JPEG if self.colour.full_range else ColorRange.MPEG),
+            interpolation=QUALITY,
+            threads=1,
+        )
+        coded.colorspace, coded.color_range = self.colour.matrix, self.colour.range_tag
+        coded.color_primaries, coded.color_trc = self.colour.primaries, self.colour.transfer
+        return coded
+
+    def _to(self, frame: VideoFrame, pixel_format: str) -> NDArray[Any]:
         rgb = self._decode.reformat(
             frame,
-            format="rgb24",
+            width=self.size[0],
+            height=self.size[1],
+            format=pixel_format,
             src_colorspace=self.colour.sws_matrix(frame.height),
             dst_colorspace=self.colour.sws_matrix(frame.height),
-            src_color_range=self.coded_range,
+            src_color_range=int(ColorRange.JPEG if self.colour.full_range else ColorRange.MPEG),
             dst_color_range=int(ColorRange.JPEG),
             interpolation=QUALITY,
             threads=1,
@@ -79,19 +115,11 @@ class ColourConverter:
         # Rows may be padded: engines want them one after the other.
         return np.ascontiguousarray(rgb.to_ndarray())
 
-    def from_rgb(self, pixels: Frames, pixel_format: str) -> VideoFrame:
-        """A frame in the video's own coding, tagged (or untagged) as it was."""
-        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        coded = self._encode.reformat(
-            rgb,
-            format=pixel_format,
-            src_colorspace=self.colour.sws_matrix(rgb.height),
-            dst_colorspace=self.colour.sws_matrix(rgb.height),
-            src_color_range=int(ColorRange.JPEG),
-            dst_color_range=self.coded_range,
-            interpolation=QUALITY,
-            threads=1,
-        )
-        coded.colorspace, coded.color_range = self.colour.matrix, self.colour.range_tag
-        coded.color_primaries, coded.color_trc = self.colour.primaries, self.colour.transfer
-        return coded
+
+def refine(fine: NDArray[np.uint16], blurred: Frames, sharp: Frames) -> NDArray[np.uint16]:
+    """What deblurring changed of the 8-bit frame, added to the same frame of 16 bits: where
+    nothing changed, its finer gradations are left as they were.
+    """
+    change = (sharp.astype(np.int32) - blurred) * 257
+    change += fine
+    return np.clip(change, 0, 65535, out=change).astype(np.uint16)

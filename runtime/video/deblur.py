@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from deblurgan.runtime.backends import Backend
-from deblurgan.runtime.pipeline import DeblurredFrame, EngineClock, Watcher, run_pipeline
+from deblurgan.runtime.compare import Comparison
+from deblurgan.runtime.pipeline import DeblurredFrame, StageClock, Watcher, run_pipeline
+from deblurgan.runtime.video.colour import refine
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 
@@ -15,22 +17,32 @@ def deblur_video(
     sink: VideoSink,
     backend: Backend,
     watch: Watcher | None = None,
-    clock: EngineClock | None = None,
+    clock: StageClock | None = None,
+    *,
+    comparison: Comparison | None = None,
+    verify: bool = True,
 ) -> None:
     """Deblur every frame of ``source`` into ``sink``, and commit it.
 
-    ``watch`` sees each frame before and after, in order; ``clock`` counts the
-    engine's time.
+    ``watch`` sees each frame before and after, in order; ``clock`` counts the time of
+    the stages. With a ``comparison`` both are shown. Raises what
+    :meth:`~deblurgan.runtime.video.sink.VideoSink.commit` does.
     """
 
     def place(item: Any) -> None:
         if not isinstance(item, DeblurredFrame):
             sink.pass_on(item)
             return
-        sharp = item.pixels
-        sink.write(item.origin, sharp)
+        before, after = item.blurred.pixels, item.pixels
+        fine = item.origin.fine
+        if fine is None:
+            shown = after if comparison is None else comparison.compose(before, after)
+        else:
+            finer = refine(fine, before, after)
+            shown = finer if comparison is None else comparison.compose(fine, finer)
+        sink.write(item.origin, shown)
         if watch is not None:
-            watch(item.blurred.pixels, sharp)
+            watch(before, after)
 
     run_pipeline(source, backend, place, clock)
-    sink.commit()
+    sink.commit(verify=verify)

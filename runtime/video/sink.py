@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,13 +16,17 @@ from av import Packet, VideoFrame
 from av.codec.context import Flags
 from av.stream import Stream
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
-from deblurgan.runtime.contract import Frames
-from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.video.source import FrameTime, VideoSource, describe
+from deblurgan.runtime.errors import DeblurError, Failure
+from deblurgan.runtime.video.codecs import Encoding, choose_encoder
+from deblurgan.runtime.video.colour import ColourConverter
+from deblurgan.runtime.video.manifest import Manifest, Track, find_difference
+from deblurgan.runtime.video.source import FrameTime, VideoSource
+from deblurgan.runtime.video.streams import describe
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-
+PARTLY = ".unverified"
 
 # What was expected, what was found, and what to do about the folder.
 DISK_ERRORS = {
@@ -39,69 +42,30 @@ DISK_ERRORS = {
 }
 
 
-@dataclass(frozen=True)
-class Codec:
-    """An encoder, with the quality (CRF) at which no loss is seen and its preset."""
-
-    encoder: str
-    quality: int
-    best: int
-    worst: int
-    preset: str
-    pixel_formats: tuple[str, ...]
-    options: tuple[tuple[str, str], ...] = ()
-
-
-PLANAR = ("yuv420p", "yuv422p", "yuv444p")
-CODECS = {
-    "h264": Codec("libx264", 16, 0, 51, "medium", PLANAR),
-    "hevc": Codec("libx265", 18, 0, 51, "medium", PLANAR, (("x265-params", "log-level=error"),)),
-    "av1": Codec("libsvtav1", 22, 1, 63, "8", ("yuv420p",), (("svtav1-params", "fast-decode=0"),)),
-}
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How to encode; ``None`` is the codec's default. ``quality`` is a CRF: less is better."""
-
-    codec: str | None = None
-    quality: int | None = None
-    preset: str | None = None
-
-    def resolve(self, container: str) -> tuple[str, Codec, int, str]:
-        """Codec name, codec, quality and preset; raises :class:`DeblurError` if there is none."""
-        name = self.codec or ("av1" if container == "webm" else "h264")
-        if name not in CODECS:
-            raise DeblurError(
-                "--codec",
-                expected=f"one of {', '.join(CODECS)}",
-                found=name,
-                remedy="leave it out for the container's default",
-            )
-        codec = CODECS[name]
-        quality = codec.quality if self.quality is None else self.quality
-        if not codec.best <= quality <= codec.worst:
-            raise DeblurError(
-                "--quality",
-                expected=f"{codec.best} (best) to {codec.worst} for {name}",
-                found=str(quality),
-                remedy=f"leave it out for {codec.quality}",
-            )
-        return name, codec, quality, self.preset or codec.preset
-
-
 class VideoSink:
     """Writes beside ``path`` and renames at :meth:`commit`; as a context it leaves
     nothing behind when that is not reached.
 
-    The output has the source's time base, colour tags, shape of pixels,
-    rotation, metadata and chapters, and its sound and subtitles as they are.
+    The output has the source's time base, colour tags, shape of pixels, rotation,
+    metadata and chapters, and its sound and subtitles as they are; its size is the
+    source's, or ``size`` (width, height). Streams that the container cannot hold are
+    refused, or with ``drop_streams`` left out. ``warn`` is told what the user should know.
     """
 
-    def __init__(self, path: Path, source: VideoSource, encoding: Encoding) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        source: VideoSource,
+        encoding: Encoding,
+        *,
+        size: tuple[int, int] | None = None,
+        drop_streams: bool = False,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.path, self.size = path, size or (source.width, source.height)
         container = container_format(path)
-        codec, self.codec, quality, preset = encoding.resolve(container)
+        self.encoder = choose_encoder(encoding, container, source.pixel_format, self.size, warn)
+        self.left_out = [*source.left_out, *self.encoder.lost]
         # Cut short, so that the longest name the disk takes has room for the ending.
         self.part = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
         with self._disk():
@@ -114,45 +78,68 @@ class VideoSink:
                 options={"avoid_negative_ts": "disabled"},
             )
         try:
-            self._check_streams(source, container, codec)
-            options = {"crf": str(quality), "preset": preset, **dict(self.codec.options)}
+            self._check_codec(container)
+            kept = self._choose_streams(source, container, drop_streams)
             self.stream = cast(
                 VideoStream,
-                self.output.add_stream(self.codec.encoder, source.frame_rate, options),
+                self.output.add_stream(
+                    self.encoder.name, source.frame_rate, dict(self.encoder.options)
+                ),
             )
-            self._describe_video(source)
-            self.passed_on: dict[int, Stream] = {}
-            for stream in source.passed_on:
-                copy = self.output.add_stream_from_template(stream)
-                copy.metadata.update(stream.metadata)
-                copy.disposition = stream.disposition
-                self.passed_on[stream.index] = copy
+            colour = source.colour.limited() if self.encoder.codec == "prores" else source.colour
+            self.converter = ColourConverter(colour, self.size)
+            self.manifest = Manifest(source.time_base, colour, source.display_matrix)
+            self._describe_video(source, container)
+            self.passed_on: dict[int, tuple[Stream, Track]] = {}
+            for stream in kept:
+                self._add_stream(stream)
             self.output.metadata.update(source.container.metadata)
-            self.output.set_chapters(source.container.chapters())
+            chapters = source.chapters()
+            self.output.set_chapters(chapters)
+            self.manifest.chapters = len(chapters)
             with self._disk():
-                self._start_encoder(quality, preset)
+                self._start_encoder()
         except BaseException:
             self.abort()
             raise
-        self.converter = source.converter
 
-    def write(self, time: FrameTime, pixels: Frames) -> None:
-        """Encode a deblurred frame, RGB uint8."""
-        frame = self.converter.from_rgb(pixels, self.pixel_format)
+    def write(self, time: FrameTime, pixels: NDArray[Any]) -> None:
+        """Encode a frame, RGB uint8 or uint16 ``[height, width, 3]``."""
+        frame = self.converter.from_rgb(pixels, self.encoder.pixel_format)
         frame.pts, frame.duration, frame.time_base = time.pts, time.duration, time.time_base
+        self.manifest.note_frame(time.pts, time.time_base)
         self._encode(frame)
 
     def pass_on(self, packet: Packet[Any]) -> None:
-        """Copy a packet of sound or subtitles unchanged."""
-        packet.stream = self.passed_on[packet.stream.index]
+        """Copy a packet of sound or subtitles unchanged, if its stream goes along."""
+        stream, track = self.passed_on.get(packet.stream.index, (None, None))
+        if stream is None or track is None:
+            return
+        track.note(packet)
+        packet.stream = stream
         with self._disk():
             self.output.mux(packet)
 
-    def commit(self) -> None:
-        """Finish the file and give it its name."""
+    def commit(self, *, verify: bool = True) -> None:
+        """Finish the file, read it again to see that it holds everything, and give it its name.
+
+        Raises :class:`Failure` where it does not; the file is then kept under another name.
+        """
         self._encode(None)
         with self._disk():
             self.output.close()
+        difference = find_difference(self.part, self.manifest) if verify else None
+        with self._disk():
+            if difference is not None:
+                kept = self.path.with_name(self.path.stem + PARTLY + self.path.suffix)
+                os.replace(self.part, kept)
+                raise Failure(
+                    self.path,
+                    expected="a file with the frames, times, sound and colours of the input",
+                    found=difference,
+                    remedy=f"look at {kept.name}, where it is kept, and report it; another "
+                    "container (.mkv) may hold it, and --no-verify takes it as it is",
+                )
             os.replace(self.part, self.path)
 
     def abort(self) -> None:
@@ -172,44 +159,58 @@ class VideoSink:
         with self._disk():
             self.output.mux(packets)
 
-    def _start_encoder(self, quality: int, preset: str) -> None:
+    def _start_encoder(self) -> None:
         try:
             self.output.start_encoding()
         except av.FFmpegError as error:
             if error.errno in DISK_ERRORS:
                 raise
+            settings = ", ".join(f"{name} {value}" for name, value in self.encoder.options.items())
             raise DeblurError(
                 self.path,
-                expected=f"settings that {self.codec.encoder} takes",
-                found=f"{self.stream.width}x{self.stream.height}, preset {preset}, "
-                f"quality {quality}, which it refuses",
+                expected=f"settings that {self.encoder.name} takes",
+                found=f"{self.size[0]}x{self.size[1]}, {settings}, which it refuses",
                 remedy="leave --preset and --quality out, or choose another --codec",
             ) from None
 
-    def _check_streams(self, source: VideoSource, container: str, codec: str) -> None:
-        supported = self.output.supported_codecs
-        other = ".mp4" if container == "matroska" else ".mkv"
-        remedy = f"write {self.path.with_suffix(other).name}"
-        if codec not in supported:
+    def _check_codec(self, container: str) -> None:
+        if self.encoder.codec not in self.output.supported_codecs:
             raise DeblurError(
-                "--codec", expected=f"a codec that {container} holds", found=codec, remedy=remedy
+                "--codec",
+                expected=f"a codec that {container} holds",
+                found=self.encoder.codec,
+                remedy=self._other_container(container),
             )
+
+    def _choose_streams(self, source: VideoSource, container: str, drop: bool) -> list[Stream]:
+        supported, kept = self.output.supported_codecs, []
         for stream in source.passed_on:
             context: Any = stream.codec_context
             # PyAV lists containers' codecs by their decoders' names, some of them.
-            if not {context.codec.name, context.codec.canonical_name} & supported:
+            if {context.codec.name, context.codec.canonical_name} & supported:
+                kept.append(stream)
+            elif drop:
+                self.left_out.append(describe(stream))
+            else:
                 raise DeblurError(
                     self.path,
                     expected=f"streams that {container} holds",
-                    found=f"stream {stream.index} ({describe(stream)})",
-                    remedy=remedy,
+                    found=describe(stream),
+                    remedy=f"{self._other_container(container)}, or leave such out with "
+                    "--drop-streams",
                 )
+        return kept
 
-    def _describe_video(self, source: VideoSource) -> None:
-        stream, context, colour = self.stream, self.stream.codec_context, source.colour
-        self.pixel_format, self.reduced = self._choose_pixel_format(source)
-        stream.width, stream.height = source.width, source.height
-        stream.pix_fmt = self.pixel_format
+    def _other_container(self, container: str) -> str:
+        other = ".mp4" if container == "matroska" else ".mkv"
+        return f"write {self.path.with_suffix(other).name}"
+
+    def _describe_video(self, source: VideoSource, container: str) -> None:
+        stream, context, colour = self.stream, self.stream.codec_context, self.converter.colour
+        stream.width, stream.height = self.size
+        stream.pix_fmt = self.encoder.pixel_format
+        if self.encoder.tag is not None and container in ("mp4", "mov"):
+            context.codec_tag = self.encoder.tag
         # Ticks of the input: nothing is rounded before the container does it.
         context.time_base = stream.time_base = source.time_base
         context.framerate = source.frame_rate
@@ -222,22 +223,13 @@ class VideoSink:
             stream.set_display_matrix(source.display_matrix)
         stream.metadata.update(source.stream.metadata)
 
-    def _choose_pixel_format(self, source: VideoSource) -> tuple[str, list[str]]:
-        """The nearest 8-bit coding that the codec takes, and what it cannot keep."""
-        given, formats = source.pixel_format, self.codec.pixel_formats
-        chroma = "444" if given.is_rgb else (re.findall("4[0-9]{2}", given.name) or ["420"])[0]
-        odd_width, odd_height = source.width % 2, source.height % 2
-        if (odd_width and chroma != "444") or (odd_height and chroma == "420"):
-            chroma = "444"  # chroma at half the size needs an even one
-        chosen = f"yuv{chroma}p" if f"yuv{chroma}p" in formats else formats[0]
-        reduced = []
-        if max(component.bits for component in given.components) > 8:
-            reduced.append("colour depth beyond 8 bits")
-        if any(component.is_alpha for component in given.components):
-            reduced.append("transparency")
-        if chosen < f"yuv{chroma}p":
-            reduced.append(f"chroma beyond {chosen}")
-        return chosen, reduced
+    def _add_stream(self, stream: Stream) -> None:
+        copy = self.output.add_stream_from_template(stream)
+        copy.metadata.update(stream.metadata)
+        copy.disposition = stream.disposition
+        track = Track(describe(stream), Fraction(stream.time_base or 1))
+        self.manifest.tracks[copy.index] = track
+        self.passed_on[stream.index] = copy, track
 
     @contextmanager
     def _disk(self) -> Iterator[None]:

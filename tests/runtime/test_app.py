@@ -185,7 +185,8 @@ def test_widths_whose_rows_the_decoder_pads(
     ("pixel_format", "left_out"),
     [
         ("yuva444p", "transparency"),
-        ("yuv420p10le", "colour depth beyond 8 bits"),
+        ("yuv420p10le", None),
+        ("yuv422p14le", "colour depth beyond 12 bits"),
         ("bgr0", None),
         ("yuv410p", None),
     ],

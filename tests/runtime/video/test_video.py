@@ -13,9 +13,11 @@ import pytest
 
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.deblur import deblur_video
-from deblurgan.runtime.video.sink import Encoding, VideoSink
-from deblurgan.runtime.video.source import VideoSource, display_matrix
+from deblurgan.runtime.video.sink import VideoSink
+from deblurgan.runtime.video.source import VideoSource
+from deblurgan.runtime.video.streams import display_matrix
 
 FAST = Encoding(preset="ultrafast")
 Make = Callable[..., Path]

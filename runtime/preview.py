@@ -1,0 +1,52 @@
+"""A picture of what deblurring a video will do, before hours are spent on it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deblurgan.runtime import console
+from deblurgan.runtime.before_after import compose
+from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.deblurrer import Deblurrer
+from deblurgan.runtime.image_file import save_image
+from deblurgan.runtime.pipeline import Frame
+from deblurgan.runtime.video.source import VideoSource
+from deblurgan.runtime.video.span import Span
+
+FRAMES = 3
+WIDEST = 1920
+
+
+def save_preview(path: Path, video: Path, span: Span, deblurrer: Deblurrer) -> None:
+    """A few frames from all over the span, before and after, with the detail that
+    changes most under each, as one picture.
+    """
+    made = []
+    for start in spread(video, span):
+        console.check_interrupted()
+        with VideoSource(video, span=Span(start)) as source:
+            blurred = next(item.pixels for item in source if isinstance(item, Frame))
+        made.append(shrink(compose(blurred, deblurrer(blurred))))
+    save_image(path, np.vstack(made)[:, :, ::-1])
+
+
+def spread(video: Path, span: Span) -> list[Fraction]:
+    """Times in the middle of each of as many equal parts."""
+    with VideoSource(video) as source:
+        whole = Fraction(source.container.duration or 0, 1_000_000)
+        frames = source.frame_count or FRAMES
+    parts = max(1, min(FRAMES, frames))
+    length = span.seconds_of(whole)
+    return [span.start + length * (2 * part + 1) / (2 * parts) for part in range(parts)]
+
+
+def shrink(picture: Frames) -> Frames:
+    height, width = picture.shape[:2]
+    if width <= WIDEST:
+        return picture
+    size = (WIDEST, round(height * WIDEST / width))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)

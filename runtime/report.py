@@ -1,0 +1,95 @@
+"""What a run did, as JSON: for scripts, and for a report of something that is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from deblurgan.runtime.backends import Backend
+from deblurgan.runtime.contract import Model
+from deblurgan.runtime.pipeline import STAGES, StageClock
+from deblurgan.runtime.whole_file import write_whole
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``seconds`` of its threads; ``share`` of the run's time that it was at work."""
+
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """Sizes in pixels, memory in bytes; ``limit`` is the stage that the others wait for,
+    ``peak_memory`` the most that the process had resident, where the system tells.
+    """
+
+    input: str
+    output: str
+    model: str
+    precision: str
+    weights_sha256: str
+    engine: str
+    frames_in_flight: int
+    width: int
+    height: int
+    frames: int
+    seconds: float
+    frames_per_second: float
+    engine_milliseconds_a_frame: float
+    limit: str
+    stages: dict[str, Stage]
+    peak_memory: int | None
+    verified: bool
+    packets_passed_on: int = 0
+    encoder: str = ""
+    left_out: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        write_whole(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
+
+
+def describe_run(
+    paths: tuple[Path, Path],
+    model: Model,
+    engine: Backend,
+    size: tuple[int, int],
+    clock: StageClock,
+    seconds: float,
+) -> RunReport:
+    """Of what every run has; what only videos have is left at its default."""
+    return RunReport(
+        input=str(paths[0]),
+        output=str(paths[1]),
+        model=model.path.name,
+        precision=model.card.precision,
+        weights_sha256=model.card.weights_sha256,
+        engine=engine.description,
+        frames_in_flight=engine.in_flight,
+        width=size[0],
+        height=size[1],
+        frames=clock.frames,
+        seconds=round(seconds, 3),
+        frames_per_second=round(clock.frames / max(seconds, 1e-9), 3),
+        engine_milliseconds_a_frame=round(clock.milliseconds, 3),
+        limit=clock.limit,
+        stages={
+            name: Stage(round(clock.seconds[name], 3), round(clock.share(name), 3))
+            for name in STAGES
+        },
+        peak_memory=peak_memory(),
+        verified=False,
+    )
+
+
+def peak_memory() -> int | None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -1,0 +1,90 @@
+"""Opening a video: its streams, what of them goes along, and the GPU's decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import av
+from av import VideoFrame
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.tensorrt.device import find_device
+
+ATTACHED_PICTURE = 0x400
+PASSED_ON = ("audio", "subtitle")
+
+
+def open_container(
+    path: Path, hardware: str = "none", warn: Callable[[str], None] = lambda _: None
+) -> InputContainer:
+    """For reading; ``hardware`` as in :class:`~deblurgan.runtime.video.codecs.Encoding`.
+
+    Raises :class:`DeblurError` for what holds no video.
+    """
+    remedy = "check the path, and the file with: ffprobe FILE"
+    container = None
+    if hardware == "cuda" or (hardware == "auto" and find_device() is not None):
+        # Without a GPU it raises PermissionError, though told to fall back.
+        try:
+            accelerated = HWAccel("cuda", allow_software_fallback=True)
+            container = av.open(str(path), metadata_errors="replace", hwaccel=accelerated)
+        except (av.FFmpegError, OSError, RuntimeError) as error:
+            if path.exists():
+                said = getattr(error, "strerror", None) or str(error)
+                warn(f"decoding on the processor, not the GPU: {said.lower()}")
+    try:
+        container = container or av.open(str(path), metadata_errors="replace")
+    except av.FFmpegError as error:
+        found = "no such file" if not path.exists() else f"something else ({error.strerror})"
+        raise DeblurError(path, expected="a video", found=found, remedy=remedy) from None
+    if not container.streams.video:
+        container.close()
+        raise DeblurError(
+            path, expected="a video", found="a file without a video stream", remedy=remedy
+        )
+    return container
+
+
+def main_video_stream(path: Path, container: InputContainer) -> VideoStream:
+    """The first video stream that is not a cover picture."""
+    moving = [s for s in container.streams.video if not int(s.disposition) & ATTACHED_PICTURE]
+    if not moving:
+        raise DeblurError(
+            path,
+            expected="a video",
+            found="only a cover picture",
+            remedy="name a file with a video stream",
+        )
+    return moving[0]
+
+
+def passed_on(container: InputContainer) -> list[Stream]:
+    """The streams whose packets go along as they are."""
+    streams = container.streams
+    return [s for s in streams if s.type in PASSED_ON and s.codec_context is not None]
+
+
+def display_matrix(frame: VideoFrame) -> list[int] | None:
+    """The 3x3 matrix (16.16 and 2.30 fixed point) that turns the picture upright."""
+    side_data: Any = frame.side_data
+    for data in side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return list(memoryview(bytes(data)).cast("i"))
+    return None
+
+
+def describe(stream: Stream) -> str:
+    """``stream 2 (audio aac)``, and with its title where it has one."""
+    context: Any = stream.codec_context
+    name = ""
+    with suppress(UnicodeError):
+        name = stream.metadata.get("handler_name", "").strip()
+    words = [stream.type, context.name if context is not None else name]
+    return f"stream {stream.index} ({' '.join(word for word in words if word)})"
