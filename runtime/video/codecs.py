@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -136,6 +137,8 @@ def choose_encoder(
             remedy="leave it out for the container's default",
         )
     codec = CODECS[name]
+    if name == "av1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: it tells its settings otherwise
     quality = check_quality(name, codec, encoding.quality)
     if encoding.preset is not None and codec.preset is None:
         raise DeblurError(

@@ -73,9 +73,7 @@ class VideoSink:
                 str(self.part),
                 "w",
                 format=container,
-                # Sound that starts a little before zero (AAC's priming) would move
-                # every timestamp to make room for itself.
-                options={"avoid_negative_ts": "disabled"},
+                options=options_of(container),
             )
         try:
             self._check_codec(container)
@@ -242,6 +240,16 @@ class VideoSink:
             expected, found, remedy = DISK_ERRORS[error.errno]
             remedy = f"{remedy} {self.path.absolute().parent}"
             raise DeblurError(self.path, expected=expected, found=found, remedy=remedy) from None
+
+
+def options_of(container: str) -> dict[str, str]:
+    # Sound that starts a little before zero (AAC's priming) would move every timestamp
+    # to make room for itself.
+    options = {"avoid_negative_ts": "disabled"}
+    if container in ("mp4", "mov"):
+        # When a stream begins is told in these ticks, which are milliseconds otherwise.
+        options["movie_timescale"] = "90000"
+    return options
 
 
 def container_format(path: Path) -> str:
