@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PACKAGES := train export runtime benchmarks
 DEMO := build/demo
 
-.PHONY: demo test soak check lint types bindings clean
+.PHONY: demo test soak check lint types bindings wheels clean
 
 demo: $(VENV)/runtime
 	@mkdir -p $(DEMO)
@@ -39,6 +39,10 @@ types: $(VENV)/dev
 bindings: $(VENV)/dev
 	$(BIN)/python tests/runtime/tensorrt/stubs.py make
 	$(PIP) --no-deps tritonclient grpcio python-rapidjson
+
+# Does what a Jetson installs resolve to wheels? Asks the package index; says so without one.
+wheels: $(VENV)/dev
+	$(BIN)/python tests/wheels.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "examples/README.md",
+    ROOT / "docs/jetson.md",
     ROOT / "docs/ladder/README.md",
     *(ROOT / "runtime/models").glob("*.md"),
 ]
