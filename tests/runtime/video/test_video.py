@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from deblurgan.runtime import DeblurError
+from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.deblur import deblur_video
@@ -32,6 +34,11 @@ class Unchanged:
         return frames
 
     def close(self) -> None: ...
+
+
+class Negative(Unchanged):
+    def run(self, frames: Frames) -> Frames:
+        return 255 - frames
 
 
 @dataclass
@@ -145,6 +152,151 @@ def test_every_codec_keeps_time(make_clip: Make, tmp_path: Path, codec: str) -> 
     preset = "12" if codec == "av1" else "ultrafast"
     out = convert(clip, tmp_path / "out.mp4", Encoding(codec, preset=preset))
     assert [pts for pts, _ in contents(out).frames] == [pts for pts, _ in contents(clip).frames]
+
+
+def test_codecs_without_loss_or_nearly(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4", sound=True, tags=(1, 1, 1, 1))
+    lossless = convert(clip, tmp_path / "out.mkv", Encoding("ffv1"))
+    prores = convert(clip, tmp_path / "out.mov", Encoding("prores"))
+    assert differences(clip, lossless) <= 1, "rounding to RGB and back"
+    assert differences(clip, prores) < 4
+
+
+def test_prores_has_no_full_range_and_its_colours_stay(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mkv", pixel_format="yuvj420p", tags=(1, 2, 1, 1))
+    out = convert(clip, tmp_path / "out.mov", Encoding("prores"))
+    assert contents(out).tags[1] == 1
+    assert differences(clip, out) < 4
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "given"),
+    [
+        ("ffv1", ".mkv", "yuv420p10le"),
+        ("hevc", ".mp4", "yuv420p10le"),
+        ("ffv1", ".mkv", "yuv422p12le"),
+    ],
+)
+def test_ten_bits_stay_ten(
+    make_clip: Make, tmp_path: Path, codec: str, suffix: str, given: str
+) -> None:
+    """A ramp within four levels of 8 bits comes through with all its steps."""
+    ramp = np.zeros((96, 160, 3), np.uint8) + 100
+    clip = make_clip(tmp_path / "in.mkv", ramp, codec="ffv1", pixel_format=given)
+    add_fine_ramp(clip, given)
+    encoding = Encoding(codec, quality=None if codec == "ffv1" else 1)
+    with (
+        av.open(str(clip)) as old,
+        av.open(str(convert(clip, tmp_path / f"out{suffix}", encoding))) as new,
+    ):
+        before, after = (next(f.decode(video=0)) for f in (old, new))
+        assert after.format.name == given
+        planes = [np.frombuffer(f.planes[0], np.uint16)[:160].astype(int) for f in (before, after)]
+    assert len(set(planes[0].tolist())) > 12
+    assert np.abs(planes[0] - planes[1]).max() <= 1 + 3 * (codec == "hevc")
+    assert len(set(planes[1].tolist())) > 12
+
+
+def add_fine_ramp(path: Path, pixel_format: str) -> None:
+    """Write it anew with luma that rises by single steps of its own depth."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("ffv1", rate=Fraction(30))
+        stream.width, stream.height, stream.pix_fmt = 160, 96, pixel_format
+        for index in range(3):
+            frame = av.VideoFrame(160, 96, pixel_format)
+            for number, plane in enumerate(frame.planes):
+                bits = 12 if "12" in pixel_format else 10
+                rows = np.full((plane.height, plane.line_size // 2), 1 << (bits - 1), np.uint16)
+                if number == 0:
+                    rows[:] = (400 << (bits - 10)) + np.arange(rows.shape[1]) // 10
+                plane.update(rows.tobytes())
+            frame.pts, frame.time_base = index, Fraction(1, 30)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+
+
+def differences(before: Path, after: Path) -> float:
+    """The mean in levels, of the frames' luma."""
+    with av.open(str(before)) as old, av.open(str(after)) as new:
+        pairs = zip(old.decode(video=0), new.decode(video=0), strict=True)
+        # Chroma at half the size is not the same after it was interpolated to RGB.
+        weights = np.array([0.2126, 0.7152, 0.0722])
+        pictures = [[f.to_ndarray(format="rgb24") @ weights for f in pair] for pair in pairs]
+    return float(np.mean([np.abs(a - b).mean() for a, b in pictures]))
+
+
+def test_frames_that_change_their_size_are_scaled_and_said(
+    make_clip: Make, photo: Frames, tmp_path: Path
+) -> None:
+    """Two streams of H.264, one after the other, as a broadcast switches."""
+    larger = np.ascontiguousarray(photo.repeat(2, 0).repeat(2, 1))
+    large = make_clip(
+        tmp_path / "large.h264", larger, times=list(range(5)), time_base=Fraction(1, 30)
+    )
+    small = make_clip(tmp_path / "small.h264", times=times, time_base=base)
+    both, out = tmp_path / "both.h264", tmp_path / "out.mp4"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    said: list[str] = []
+    with (
+        VideoSource(both, warn=said.append) as video,
+        VideoSink(tmp_path / "out.mp4", video, FAST) as sink,
+    ):
+        deblur_video(video, sink, Unchanged())
+    assert len(contents(tmp_path / "out.mp4").frames) == 10
+    assert sum("scaled to 160x96" in line for line in said) == 1
+
+
+def test_a_raw_stream_without_times_gets_them_one_after_the_other(
+    make_clip: Make, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "in.h264", times=list(range(9)), time_base=Fraction(1, 30))
+    out = convert(clip, tmp_path / "out.mp4")
+    times = [pts for pts, _ in contents(out).frames]
+    assert len(times) == 9
+    assert all(late > early for early, late in itertools.pairwise(times))
+
+
+def test_interlaced_input_is_known(make_clip: Make, tmp_path: Path) -> None:
+    with VideoSource(make_clip(tmp_path / "in.mp4")) as source:
+        assert not source.is_interlaced
+    clip = tmp_path / "interlaced.mkv"
+    with av.open(str(clip), "w") as output:
+        stream = output.add_stream("libx264", rate=Fraction(25), options={"x264-params": "tff=1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for index in range(4):
+            frame = av.VideoFrame(64, 64, "yuv420p")
+            frame.pts = index
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    with VideoSource(clip) as source:
+        assert source.is_interlaced
+
+
+def test_streams_are_left_out_where_that_is_asked(make_clip: Make, tmp_path: Path) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4", sound=True), tmp_path / "out.webm"
+    with (
+        VideoSource(clip) as video,
+        VideoSink(out, video, Encoding(preset="12"), drop_streams=True) as sink,
+    ):
+        assert sink.left_out == ["stream 1 (audio aac)"]
+        deblur_video(video, sink, Unchanged())
+    assert contents(out).passed_on == {}
+    assert len(contents(out).frames) == 12
+
+
+@pytest.mark.parametrize("layout", ["side", "split"])
+def test_a_comparison_shows_both(make_clip: Make, tmp_path: Path, layout: str) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    with VideoSource(clip) as video:
+        comparison = Comparison(layout, video.width, video.height)
+        with VideoSink(out, video, FAST, size=comparison.size) as sink:
+            deblur_video(video, sink, Negative(), comparison=comparison)
+    with av.open(str(clip)) as old, av.open(str(out)) as new:
+        before = next(old.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+        after = next(new.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+    assert after.shape[1] == 160 * (2 if layout == "side" else 1)
+    assert np.abs(after[40:, :70] - before[40:, :70]).mean() < 6
+    assert np.abs(after[40:, -70:] - (255 - before[40:, -70:])).mean() < 6
 
 
 def test_webm_takes_av1(make_clip: Make, tmp_path: Path) -> None:

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deblurgan.runtime import DeblurError
+from deblurgan.runtime.pipeline import Frame
+from deblurgan.runtime.video.source import VideoSource
+from deblurgan.runtime.video.span import Span, parse_span, parse_time
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("1:30", 90), ("0:01:30.5", Fraction(181, 2)), ("2.25s", Fraction(9, 4))],
+)
+def test_times_are_read(text: str, seconds: Fraction) -> None:
+    assert parse_time("--start", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-3", "1:2:3:4", "soon", "1e3", "10%"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(DeblurError, match="--start: expected seconds"):
+        parse_time("--start", text)
+
+
+def test_nothing_is_no_part() -> None:
+    with pytest.raises(DeblurError, match="more than nothing"):
+        parse_span(None, "0")
+    assert parse_span(None, None).is_whole
+
+
+@given(st.fractions(0, 100), st.fractions(0, 100), st.fractions(0, 100))
+def test_seconds_lie_within_the_video(start: Fraction, length: Fraction, whole: Fraction) -> None:
+    taken = Span(start, length).seconds_of(whole)
+    assert 0 <= taken <= min(length, whole)
+    assert taken == 0 or start + taken <= whole
+
+
+TIMES = [512 * i for i in range(60)]  # two seconds of 30 frames
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_span_holds_its_frames_and_sound_from_zero_on(
+    make_clip: Callable[..., Path], tmp_path: Path, suffix: str
+) -> None:
+    settings = {"time_base": Fraction(1, 30), "codec": "mpeg4"} if suffix == ".avi" else {}
+    times = list(range(60)) if suffix == ".avi" else TIMES
+    clip = make_clip(tmp_path / f"in{suffix}", times=times, sound=True, **settings)
+    with VideoSource(clip) as source:
+        whole = [item for item in source if isinstance(item, Frame)]
+    with VideoSource(clip, span=Span(Fraction(1, 2), Fraction(1))) as source:
+        items = list(source)
+    frames = [item for item in items if isinstance(item, Frame)]
+    seconds = [frame.origin.pts * frame.origin.time_base for frame in frames]
+    assert seconds[0] == 0
+    assert len(frames) == pytest.approx(30, abs=1)
+    first = next(f for f in whole if f.origin.pts * f.origin.time_base >= Fraction(1, 2))
+    assert (frames[0].pixels == first.pixels).all()
+    sound = [item for item in items if isinstance(item, av.Packet)]
+    heard = [packet.pts * packet.time_base for packet in sound]
+    assert 0 <= heard[0] < Fraction(1, 20)
+    assert 0.9 < heard[-1] < 1 + sound[0].time_base, "AVI counts sound in packets"
+    assert len(sound) == pytest.approx(48000 / 1024, abs=2)
+
+
+def test_a_start_behind_the_end_is_refused(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4")
+    with pytest.raises(DeblurError, match=r"--start: expected a time within .* 0\.40 s"):
+        VideoSource(clip, span=Span(Fraction(7)))
