@@ -43,7 +43,7 @@ def read_kernels(path: Path, key: KernelKey, warn: Callable[[str], None]) -> byt
     try:
         card = json.loads(line)
         is_whole = card.pop("sha256") == hashlib.sha256(kernels).hexdigest()
-    except (AttributeError, KeyError, RecursionError, ValueError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         is_whole = False
     if not is_whole:
         warn(f"{path}: damaged, or not written by this program; kernels are compiled anew")
