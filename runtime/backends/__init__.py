@@ -67,6 +67,10 @@ class Unavailable(Exception):
         self.remedy = remedy
 
 
+class NoEngine(DeblurError):
+    """None of the backends that were asked for runs on this machine."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What an engine is loaded for, as in :func:`open_backend`; sizes in pixels."""
@@ -100,9 +104,10 @@ def open_backend(
 
     TensorRT builds a plan the first time, which may take minutes: ``progress`` is told
     how much of how much is done; without ``may_build`` it is left out where no plan is
-    at hand. ``warn`` is told what the user should know. Raises :class:`DeblurError` when
-    the named backend, or with ``auto`` every backend, is missing here, and when a plan
-    is to run on another backend than its own.
+    at hand. ``warn`` is told what the user should know. Raises :class:`NoEngine` when the
+    named backend, or with ``auto`` every backend, is missing here, and :class:`DeblurError`
+    for a frame that the model does not take, when a plan cannot be built or makes another
+    picture, and when it is to run on another backend than its own.
     """
     model.check_frame(width, height)
     candidates = choose_candidates(model, name)
@@ -124,7 +129,7 @@ def open_backend(
             reasons.append(f"{candidate}: {kind}{first}")
             if warn is not None:
                 warn(f"{reasons[-1]}; the next engine is tried")
-    raise DeblurError(
+    raise NoEngine(
         "backend",
         expected="an engine that runs here" if name == AUTO else f"{name} to run here",
         found="; ".join(reasons),
