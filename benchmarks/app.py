@@ -203,66 +203,54 @@ def gpu(
         Path | None,
         typer.Option(metavar="CHECKOUT", help="Run the tests marked gpu of a checkout first."),
     ] = None,
+    clip: Annotated[
+        Path | None,
+        typer.Option(metavar="CLIP", help="Also deblur a video, with the first of the models."),
+    ] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """All that only a GPU shows of plans: the gpu tests, then plans built, verified and timed.
+    """All that only a GPU shows: the gpu tests, then every model on every engine for GPUs, its
+    plan built, its picture verified, frames timed one at a time and in flight; and a video.
 
-    Ends with 1 when a test or a plan fails.
+    Ends with 1 when a test, a model or the video fails, or no engine is here.
 
-    Example: deblur-bench gpu train/checkpoints/edge.safetensors --tests . --json gpu.json
+    Example: deblur-bench gpu train/checkpoints/edge.safetensors --tests .
+    --clip examples/shaky.mp4 --json gpu.json
     """
-    from deblurgan.benchmarks.plans import (
-        PlanRun,
-        export_all,
-        measure_plan,
-        require_gpu,
-        run_gpu_tests,
-    )
+    from deblurgan.benchmarks.gpu import measure_models, tables
+    from deblurgan.benchmarks.plans import export_all, require_gpu, run_gpu_tests
 
     check_json_target(json_file)
     width, height = console.parse_size(size)
     device = require_gpu()
+    if clip is not None and not clip.is_file():
+        raise DeblurError(
+            clip, expected="a video", found="no such file", remedy="check the path, or leave it out"
+        )
     tested = None if tests is None else run_gpu_tests(tests)
-    plans: list[PlanRun] = []
-    failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="deblurgan-") as folder:
         chosen: list[Model] = []
         for name in models or [DEFAULT]:
             is_checkpoint = Path(name).suffix in (".safetensors", ".pth", ".h5")
             chosen += export_all(Path(name), Path(folder)) if is_checkpoint else [find_model(name)]
-        for model in chosen:
-            try:
-                with console.watching("parts of the plan") as progress:
-                    plans.append(measure_plan(model, width, height, runs, progress))
-            except DeblurError as error:  # the others are worth having
-                failed[model.path.name] = str(error)
-                console.complain(str(error))
-    table = Table(
-        Column("model", no_wrap=True), "precision", "built", "golden", "p50", "p99", "repeats"
-    )
-    for plan in plans:
-        table.add_row(
-            plan.model,
-            plan.precision,
-            f"{plan.build_seconds:.0f} s",
-            f"{plan.largest} levels",
-            f"{plan.p50 * 1000:.2f} ms",
-            f"{plan.p99 * 1000:.2f} ms",
-            "equal" if plan.repeats_equal else "differ",
+        found = measure_models(
+            chosen, (width, height), runs, clip, console.watching, console.complain
         )
     output.print(f"{device.description}, {width}x{height}")
-    output.print(table)
+    for table in tables(found):
+        output.print(table)
+    for reason in found.missing.values():
+        output.print(f"missing: {reason}")
     if tested is not None:
         output.print(f"tests: {tested.said}")
     result = {
         "device": asdict(device),
         "size": [width, height],
         "tests": tested and asdict(tested),
-        "plans": [asdict(plan) for plan in plans],
-        "failed": failed,
+        **asdict(found),
     }
     write_json(json_file, result)
-    if failed or (tested is not None and not tested.passed):
+    if found.failed or not found.engines or (tested is not None and not tested.passed):
         raise typer.Exit(console.OUR_FAILURE)
 
 

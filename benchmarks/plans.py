@@ -1,26 +1,25 @@
-"""Plans on the GPU of this machine: built, verified by their golden pair, and timed."""
+"""Models on the GPU of this machine: plans built, pictures verified, frames timed."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from deblurgan.runtime.backends import Backend, open_backend
 from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.contract import PRECISIONS, Frames, Model, open_model
+from deblurgan.runtime.difference import TOLERANCES, Difference
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.golden import golden_frame
-from deblurgan.runtime.tensorrt.builder import BuildOptions
+from deblurgan.runtime.golden import Golden, compare_golden
 from deblurgan.runtime.tensorrt.device import Device, find_device
-from deblurgan.runtime.tensorrt.plan_cache import cached_plan
-from deblurgan.runtime.tensorrt.profiles import choose_profile
-from deblurgan.runtime.tensorrt.runner import PlanRunner, verify
 
 if TYPE_CHECKING:
     from deblurgan.export.frames import Precision
@@ -29,16 +28,19 @@ WARM_UP = 10
 
 
 @dataclass(frozen=True)
-class PlanRun:
-    """One plan: ``largest`` and ``mean`` are its golden pair's difference in levels,
-    ``repeats_equal`` whether a frame gives the same bytes each time; the latencies,
-    host to host, are in seconds. ``build_seconds`` are the builder's own.
+class EngineRun:
+    """A model on a backend. ``open_seconds`` is from nothing to ready, with building the
+    plan where none was kept; ``largest`` and ``mean`` are the golden pair's difference in
+    levels, ``repeats_equal`` whether a frame gives the same bytes each time. The latencies,
+    host to host and one frame at a time, are in seconds; ``frames_a_second`` are reached
+    with ``in_flight`` of them under way, and ``memory`` is what they take of the device's.
     """
 
     model: str
     precision: str
+    backend: str
     engine: str
-    build_seconds: float
+    open_seconds: float
     largest: int
     mean: float
     repeats_equal: bool
@@ -46,6 +48,9 @@ class PlanRun:
     p50: float
     p90: float
     p99: float
+    in_flight: int
+    frames_a_second: float
+    memory: int | None
 
 
 def require_gpu() -> Device:
@@ -107,30 +112,46 @@ def export_all(checkpoint: Path, folder: Path) -> list[Model]:
     return models
 
 
-def measure_plan(
+def measure_engine(
     model: Model,
-    width: int,
-    height: int,
+    name: str,
+    golden: Golden,
     runs: int,
     progress: Callable[[int, int], None] | None = None,
-) -> PlanRun:
-    """Build a plan of one size (or take it from the cache), verify it and time it.
+    warn: Callable[[str], None] | None = None,
+) -> EngineRun:
+    """Load a model for frames of its golden pair's size, compare with the pair and time it.
 
-    Raises :class:`DeblurError` where it cannot be built or makes another picture.
+    Raises :class:`~deblurgan.runtime.backends.NoEngine` where the backend is missing here,
+    and :class:`DeblurError` where it makes another picture or a plan cannot be built.
     """
-    plan = cached_plan(model, BuildOptions(choose_profile(model, size=(width, height))), progress)
-    difference = verify(plan)
-    frame = golden_frame(width, height)
-    with PlanRunner(plan) as runner:
-        equal = repeats_are_equal(runner.run, frame)
-        times = time_runs(runner.run, frame, runs)
-        engine, build_seconds = runner.description, runner.card.seconds
+    width, height = golden.width, golden.height
+    frame, start = golden.frame(), time.perf_counter()
+    engine = open_backend(model, width, height, name=name, progress=progress, warn=warn)
+    opened = time.perf_counter() - start
+    try:
+        difference = compare_golden(golden, engine.run(frame))
+        check_difference(model, name, difference)
+        equal = repeats_are_equal(engine.run, frame)
+        times = time_runs(engine.run, frame, runs)
+    finally:
+        engine.close()
+    engine = open_backend(model, width, height, name=name, overlap=True, warn=warn)
+    try:
+        run_overlapping(engine, [frame] * WARM_UP)
+        start = time.perf_counter()
+        run_overlapping(engine, [frame] * runs)
+        rate = runs / (time.perf_counter() - start)
+        in_flight, memory, said = engine.in_flight, engine.memory, engine.description
+    finally:
+        engine.close()
     p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))
-    return PlanRun(
+    return EngineRun(
         model=model.path.name,
         precision=model.card.precision,
-        engine=engine,
-        build_seconds=build_seconds,
+        backend=name,
+        engine=said,
+        open_seconds=opened,
         largest=difference.largest,
         mean=difference.mean,
         repeats_equal=equal,
@@ -138,7 +159,22 @@ def measure_plan(
         p50=p50,
         p90=p90,
         p99=p99,
+        in_flight=in_flight,
+        frames_a_second=rate,
+        memory=memory,
     )
+
+
+def check_difference(model: Model, name: str, difference: Difference) -> None:
+    tolerance = TOLERANCES[model.card.precision]
+    if not difference.within(tolerance):
+        raise DeblurError(
+            model.path,
+            expected=f"its golden pair's picture on {name} (largest difference "
+            f"{tolerance.largest}, mean {tolerance.mean} levels)",
+            found=f"another: {difference}",
+            remedy="report it with these numbers",
+        )
 
 
 def repeats_are_equal(run: Callable[[Frames], Frames], frame: Frames) -> bool:
@@ -155,3 +191,15 @@ def time_runs(run: Callable[[Frames], Frames], frame: Frames, runs: int) -> list
         run(frame)
         times.append(time.perf_counter() - start)
     return times
+
+
+def run_overlapping(engine: Backend, frames: Sequence[Frames]) -> None:
+    """As many at a time as it takes."""
+
+    def run(frame: Frames) -> None:
+        check_interrupted()
+        engine.run(frame)
+
+    with ThreadPoolExecutor(engine.in_flight) as threads:
+        for _ in threads.map(run, frames):
+            pass

@@ -98,6 +98,11 @@ class Model:
     card: ModelCard
     size: tuple[int, int] | None
 
+    @property
+    def backend(self) -> str | None:
+        """The only backend that runs this file; None for an ONNX file, which all of them read."""
+        return None
+
     def check_frame(self, width: int, height: int) -> None:
         """Raise :class:`DeblurError` for a frame that this model does not take."""
         smallest = self.card.minimum_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -17,9 +18,10 @@ from deblurgan.runtime.model_store import DEFAULT, find_model
 class Deblurrer:
     """Deblurs frames, RGB uint8 ``[height, width, 3]`` or ``[batch, height, width, 3]``.
 
-    ``model`` is a shipped model's name or a path; ``backend`` and ``threads``
-    are as in :func:`~deblurgan.runtime.backends.open_backend`. The engine is
-    loaded at the first frame, and again when the size changes.
+    ``model`` is a shipped model's name or a path; ``backend``, ``threads``,
+    ``progress`` and ``warn`` are as in :func:`~deblurgan.runtime.backends.open_backend`.
+    The engine is loaded at the first frame, and again when the size changes. With ``auto``
+    a plan is built for the first size alone: pictures may have a hundred.
     """
 
     def __init__(
@@ -28,9 +30,13 @@ class Deblurrer:
         *,
         backend: str = backends.AUTO,
         threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self.model = find_model(model)
         self.backend_name, self.threads = backend, threads
+        self.progress, self.warn = progress, warn
+        self._first_size: tuple[int, int] | None = None
         self._engine: Backend | None = None
         self._loaded = (0, 0, False)
 
@@ -62,6 +68,7 @@ class Deblurrer:
         wanted = (width, height, overlap)
         if self._engine is None or self._loaded != wanted:
             self.close()
+            self._first_size = self._first_size or (width, height)
             self._engine = open_backend(
                 self.model,
                 width,
@@ -69,6 +76,11 @@ class Deblurrer:
                 name=self.backend_name,
                 threads=self.threads,
                 overlap=overlap,
+                may_build=(
+                    self.backend_name != backends.AUTO or self._first_size == (width, height)
+                ),
+                progress=self.progress,
+                warn=self.warn,
             )
             self._loaded = wanted
         return self._engine

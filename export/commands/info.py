@@ -138,7 +138,7 @@ def engine_here(model: Model) -> str:
     """The engine that takes the file, loaded for its smallest frame; or what each one said."""
     width, height = model.size or (max(64, model.card.minimum_size),) * 2
     try:
-        backend = open_backend(model, width, height)
+        backend = open_backend(model, width, height, may_build=False)
     except DeblurError as error:
         return f"no: {error.found}; {error.remedy}"
     said = f"yes, on {backend.description}"

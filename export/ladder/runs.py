@@ -92,6 +92,7 @@ class Eager:
     """A generator in PyTorch, as one would run it: eager, fp32, dropout off."""
 
     in_flight = 1
+    memory = None
 
     def __init__(self, generator: Generator) -> None:
         self.module: Callable[[torch.Tensor], torch.Tensor] = reference_module(generator)

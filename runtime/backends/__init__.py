@@ -1,4 +1,4 @@
-"""Backends: a contract file and a frame size in, deblurred frames out.
+"""Backends: a model file and a frame size in, deblurred frames out.
 
 The difference between them is load, run and close; everything else about
 frames is the same for all. ``open_backend`` picks the best that works here.
@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from deblurgan.runtime.contract import Frames, Model
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.tensorrt.device import find_device
 
 AUTO = "auto"
 # Best first: the module here, and its class.
 ENGINES = {
+    "tensorrt": ("tensorrt", "TensorRTEngine"),
+    "tensorrt-rtx": ("tensorrt", "RTXEngine"),
     "onnxruntime-cuda": ("onnxruntime", "CUDAEngine"),
     "openvino": ("openvino", "CPUEngine"),
     "onnxruntime": ("onnxruntime", "CPUEngine"),
 }
 NAMES = (AUTO, *ENGINES)
+# Not worth an import where there is no GPU: some take seconds.
+NEED_GPU = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda")
+NO_GPU = "no NVIDIA GPU and driver that this process sees"
+INSTALL = 'install one with: pip install ".[cpu]" in the checkout'
+INSTALL_CUDA = 'pip install ".[gpu]" in the checkout, instead of [cpu]'
 
 
 class Backend(Protocol):
@@ -36,6 +46,12 @@ class Backend(Protocol):
     def in_flight(self) -> int:
         """From how many threads :meth:`run` may be called at a time."""
 
+    @property
+    def memory(self) -> int | None:
+        """Bytes of the GPU's memory that it holds; None for what computes on the processor,
+        and where the driver does not tell.
+        """
+
     def run(self, frames: Frames) -> Frames:
         """Deblur one frame, uint8 ``[1, height, width, 3]``, RGB."""
 
@@ -44,7 +60,28 @@ class Backend(Protocol):
 
 
 class Unavailable(Exception):
-    """A backend cannot run on this machine; the message says why."""
+    """A backend cannot run on this machine: the message says why, ``remedy`` what helps."""
+
+    def __init__(self, reason: str, remedy: str = INSTALL) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+class NoEngine(DeblurError):
+    """None of the backends that were asked for runs on this machine."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an engine is loaded for, as in :func:`open_backend`; sizes in pixels."""
+
+    width: int
+    height: int
+    threads: int
+    overlap: bool = False
+    may_build: bool = True
+    progress: Callable[[int, int], None] | None = None
+    warn: Callable[[str], None] | None = None
 
 
 def open_backend(
@@ -55,15 +92,53 @@ def open_backend(
     name: str = AUTO,
     threads: int | None = None,
     overlap: bool = False,
+    may_build: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Backend:
     """Load ``model`` for frames of ``width`` x ``height`` pixels.
 
     ``threads`` bounds the processor threads of a CPU engine (default: those
     that this process may use). With ``overlap`` several frames are worked on at
-    a time: more of them a second, each one later. Raises :class:`DeblurError` when the named
-    backend, or with ``auto`` every backend, is missing here.
+    a time: more of them a second, each one later.
+
+    TensorRT builds a plan the first time, which may take minutes: ``progress`` is told
+    how much of how much is done; without ``may_build`` it is left out where no plan is
+    at hand. ``warn`` is told what the user should know. Raises :class:`NoEngine` when the
+    named backend, or with ``auto`` every backend, is missing here, and :class:`DeblurError`
+    for a frame that the model does not take, when a plan cannot be built or makes another
+    picture, and when it is to run on another backend than its own.
     """
     model.check_frame(width, height)
+    candidates = choose_candidates(model, name)
+    most = available_threads()
+    request = Request(width, height, min(threads or most, most), overlap, may_build, progress, warn)
+    reasons, remedies = [], []
+    for candidate in candidates:
+        try:
+            return load(model, candidate, request)
+        except Unavailable as reason:
+            reasons.append(f"{candidate}: {reason}")
+            remedies.append(reason.remedy)
+        except Exception as error:
+            if len(candidates) == 1:
+                raise
+            # What one engine cannot load, the next one may.
+            first = (str(error).splitlines() or ["no reason given"])[0]
+            kind = "" if isinstance(error, DeblurError) else f"{type(error).__name__}: "
+            reasons.append(f"{candidate}: {kind}{first}")
+            if warn is not None:
+                warn(f"{reasons[-1]}; the next engine is tried")
+    raise NoEngine(
+        "backend",
+        expected="an engine that runs here" if name == AUTO else f"{name} to run here",
+        found="; ".join(reasons),
+        remedy=remedies[0] if name != AUTO else f"{INSTALL} (NVIDIA: [gpu] or [trt] instead)",
+    )
+
+
+def choose_candidates(model: Model, name: str) -> tuple[str, ...]:
+    """The backends to try, best first; raises :class:`DeblurError` for a name that is none."""
     if name not in NAMES:
         raise DeblurError(
             "--backend",
@@ -71,29 +146,30 @@ def open_backend(
             found=name,
             remedy="leave it out for the best that works here",
         )
-    reasons, most = [], available_threads()
-    for candidate in ENGINES if name == AUTO else (name,):
-        module, engine = ENGINES[candidate]
-        try:
-            load = getattr(importlib.import_module(f"{__name__}.{module}"), engine)
-            backend: Backend = load(model, width, height, min(threads or most, most), overlap)
-        except Unavailable as reason:
-            reasons.append(f"{candidate}: {reason}")
-            continue
-        except Exception as error:
-            if name != AUTO:
-                raise
-            # What one engine cannot load, the next one may.
-            reasons.append(f"{candidate}: {type(error).__name__}: {str(error).splitlines()[0]}")
-            continue
-        return backend
-    raise DeblurError(
-        "backend",
-        expected="an engine that runs here" if name == AUTO else f"{name} to run here",
-        found="; ".join(reasons),
-        remedy='install one with: pip install ".[cpu]" in the checkout'
-        + (" (NVIDIA: [gpu] instead)" if "cuda" in name or name == AUTO else ""),
-    )
+    if model.backend is None:
+        return tuple(ENGINES) if name == AUTO else (name,)
+    if name not in (AUTO, model.backend):
+        raise DeblurError(
+            "--backend",
+            expected=f"{model.backend}, which {model.path} was built with",
+            found=name,
+            remedy="leave it out, or give the .onnx file that the plan was built of",
+        )
+    return (model.backend,)
+
+
+def load(model: Model, name: str, request: Request) -> Backend:
+    """Raises :class:`Unavailable` where this machine lacks what it takes."""
+    # A plan says itself all that it lacks.
+    if name in NEED_GPU and model.backend is None and find_device() is None:
+        raise Unavailable(NO_GPU, "nvidia-smi shows what there is; leave out --backend")
+    module, engine = ENGINES[name]
+    try:
+        loader = getattr(importlib.import_module(f"{__name__}.{module}"), engine)
+    except Unavailable as reason:
+        raise Unavailable(str(reason), INSTALL_CUDA if name in NEED_GPU else INSTALL) from None
+    backend: Backend = loader(model, request)
+    return backend
 
 
 def available_threads() -> int:

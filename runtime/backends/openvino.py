@@ -6,7 +6,7 @@ import queue
 
 import numpy as np
 
-from deblurgan.runtime.backends import Unavailable
+from deblurgan.runtime.backends import Request, Unavailable
 from deblurgan.runtime.contract import Frames, Model
 
 try:
@@ -20,13 +20,16 @@ MOST_IN_FLIGHT = 8
 
 
 class CPUEngine:
-    def __init__(self, model: Model, width: int, height: int, threads: int, overlap: bool) -> None:
+    memory = None
+
+    def __init__(self, model: Model, request: Request) -> None:
+        threads = request.threads
         core = openvino.Core()
         network = core.read_model(model.path)
         # A fixed size lets the engine plan its memory and fold the padding away.
-        network.reshape([1, height, width, 3])
+        network.reshape([1, request.height, request.width, 3])
         # A frame a thread wastes least; for a single frame all threads must help.
-        self.in_flight = min(threads, MOST_IN_FLIGHT) if overlap else 1
+        self.in_flight = min(threads, MOST_IN_FLIGHT) if request.overlap else 1
         self.compiled = core.compile_model(
             network,
             "CPU",

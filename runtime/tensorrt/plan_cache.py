@@ -23,6 +23,7 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tensorrt.bindings import Bindings, find_bindings
 from deblurgan.runtime.tensorrt.builder import BuildOptions, build_plan, choose_flavour
 from deblurgan.runtime.tensorrt.device import Device, find_device
+from deblurgan.runtime.tensorrt.kernel_cache import kernels_path
 from deblurgan.runtime.tensorrt.machine import this_machine, why_not_here
 from deblurgan.runtime.tensorrt.plan_card import VERSION, PlanCard
 from deblurgan.runtime.tensorrt.sidecar import (
@@ -38,8 +39,8 @@ ELSEWHERE = "keep plans elsewhere with: export XDG_CACHE_HOME=FOLDER"
 
 @dataclass(frozen=True)
 class CachedPlan:
-    """An entry: ``size`` in bytes with its sidecar, ``age`` in seconds, and why it does
-    not run here (nothing: it does). ``card`` is None where it is damaged.
+    """An entry: ``size`` in bytes with all that is beside it, ``age`` in seconds, and why it
+    does not run here (nothing: it does). ``card`` is None where it is damaged.
     """
 
     path: Path
@@ -85,6 +86,13 @@ def cached_plan(
     return path
 
 
+def is_cached(model: Model, options: BuildOptions) -> bool:
+    """Whether :func:`cached_plan` need not build it, unless it is damaged."""
+    return entry_path(
+        model, options, find_bindings(choose_flavour(options)), find_device()
+    ).exists()
+
+
 def list_plans() -> list[CachedPlan]:
     """All entries, the newest first."""
     machine, plans = this_machine(), []
@@ -94,6 +102,8 @@ def list_plans() -> list[CachedPlan]:
             size = status.st_size
             with suppress(FileNotFoundError):
                 size += sidecar_path(path).stat().st_size
+            with suppress(FileNotFoundError):
+                size += kernels_path(path).stat().st_size
             card, reasons = None, []
             try:
                 card = open_plan(path)
@@ -162,9 +172,10 @@ def entry_path(
 
 
 def remove(path: Path) -> None:
-    """An entry, and what a killed process may have left of it."""
+    """An entry, its kernels, and what a killed process may have left of it."""
+    files = (path, sidecar_path(path), kernels_path(path))
     try:
-        for file in (path, sidecar_path(path), *path.parent.glob(f".{escape(path.name)}*.part")):
+        for file in (*files, *path.parent.glob(f".{escape(path.name)}*.part")):
             file.unlink(missing_ok=True)
     except OSError as error:
         raise refusal(path, error) from None

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
-import json
+import threading
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from deblurgan.benchmarks import plans
 from deblurgan.benchmarks.app import app
+from deblurgan.runtime.backends import NoEngine
 from deblurgan.runtime.console import run
-from deblurgan.runtime.contract import Frames, Model
+from deblurgan.runtime.contract import Frames, open_model
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.golden import make_golden
 from deblurgan.runtime.model_store import find_model
-from deblurgan.runtime.tensorrt.device import Device
+from deblurgan.runtime.tensorrt.device import find_device
 
 
 def test_without_a_gpu_it_says_so_and_measures_nothing(
@@ -44,30 +49,6 @@ def test_tests_are_run_and_their_last_line_is_told(tmp_path: Path) -> None:
     assert not plans.run_gpu_tests(tmp_path / "tests").passed  # no checkout
 
 
-def test_what_fails_does_not_lose_the_rest_and_ends_with_1(
-    monkeypatch: pytest.MonkeyPatch,
-    negative: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    device = Device("GeForce", "GeForce", "8.9", 128, False, 1 << 34, "570.1", "12.8")
-
-    def measure(model: Model, *_: object) -> plans.PlanRun:
-        if model.path == negative:
-            raise DeblurError("plan", expected="one", found="none", remedy="none")
-        return plans.PlanRun(model.path.name, "fp32", "RTX", 1, 0, 0, True, 3, 0.001, 0.002, 0.003)
-
-    monkeypatch.setattr(plans, "require_gpu", lambda: device)
-    monkeypatch.setattr(plans, "measure_plan", measure)
-    result = tmp_path / "gpu.json"
-    assert run(app, ["gpu", str(negative), "edge", "--json", str(result)]) == 1
-    written = json.loads(result.read_text())
-    assert [plan["model"] for plan in written["plans"]] == ["edge.onnx"]
-    assert list(written["failed"]) == ["negative.onnx"]
-    assert "edge.onnx" in capsys.readouterr().out
-    assert run(app, ["gpu", "edge"]) == 0
-
-
 def test_a_checkpoint_is_taken_in_every_precision(tmp_path: Path) -> None:
     checkpoint = pytest.importorskip("deblurgan.train.checkpoint")
     networks = pytest.importorskip("deblurgan.train.networks")
@@ -97,11 +78,40 @@ def test_every_run_is_timed() -> None:
     assert min(times) >= 0
 
 
+def test_another_picture_than_the_golden_pairs_is_refused(negative: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    golden = make_golden(open_model(negative), 64, 48)
+    other = replace(golden, output=golden.output ^ 4)
+    with pytest.raises(DeblurError, match=r"picture on onnxruntime .*mean .* levels"):
+        plans.measure_engine(open_model(negative), "onnxruntime", other, 2)
+
+
+def test_every_frame_is_run_by_as_many_threads_as_the_engine_takes() -> None:
+    together, seen = threading.Barrier(3, timeout=10), []
+
+    def run(frame: Frames) -> Frames:
+        together.wait()
+        seen.append(frame)
+        return frame
+
+    engine: Any = SimpleNamespace(in_flight=3, run=run)
+    plans.run_overlapping(engine, [np.zeros((1, 2, 2, 3), np.uint8)] * 6)
+    assert len(seen) == 6
+
+
 @pytest.mark.gpu
 def test_the_shipped_model_becomes_a_plan_that_makes_its_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if find_device() is None:
+        pytest.skip("no GPU")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = plans.measure_plan(find_model(), 640, 360, runs=20)
+    model = find_model()
+    try:
+        found = plans.measure_engine(model, "tensorrt", make_golden(model, 640, 360), runs=20)
+    except NoEngine as error:
+        pytest.skip(error.found)
     assert found.repeats_equal
     assert found.p50 <= found.p99
+    assert found.in_flight > 1
+    assert found.memory

@@ -41,6 +41,7 @@ RECEIVERS = {
     "device_memory.py layer": "ILayer",
     "device_memory.py tensor": "ITensor",
     "runner.py config": "IRuntimeConfig",
+    "runner.py kernels": "IRuntimeCache",
 }
 TARGETS = "check_targets refuses --target unless the bindings have ComputeCapability"
 STRATEGIES = "returns before that where there is no DynamicShapesKernelSpecializationStrategy"
@@ -50,10 +51,19 @@ BEHIND_A_QUESTION = {
     "builder.py configure: ComputeCapability.*": TARGETS,
     "builder.py configure: IBuilderConfig.num_compute_capabilities": TARGETS,
     "builder.py configure: IBuilderConfig.set_compute_capability": TARGETS,
-    "runner.py create_execution: ICudaEngine.create_runtime_config": STRATEGIES,
-    "runner.py create_execution: EAGER": STRATEGIES,
-    "runner.py create_execution: "
-    "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy": STRATEGIES,
+    **dict.fromkeys(
+        (
+            "runner.py create_execution: EAGER",
+            "runner.py create_execution: ICudaEngine.create_runtime_config",
+            "runner.py create_execution: IRuntimeCache.deserialize",
+            "runner.py create_execution: IRuntimeConfig.create_runtime_cache",
+            "runner.py create_execution: "
+            "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy",
+            "runner.py create_execution: IRuntimeConfig.set_runtime_cache",
+        ),
+        STRATEGIES,
+    ),
+    "runner.py keep_kernels: IRuntimeCache.serialize": "returns before that without kernels",
 }
 # What is named like an attribute of TensorRT's, and is none.
 OURS = {
@@ -229,7 +239,9 @@ def test_our_code_was_found_to_use_tensorrt(names: Names) -> None:
     assert {
         "Builder.build_serialized_network",
         "IBuilderConfig.progress_monitor",
+        "ICudaEngine.device_memory_size_v2",
         "IExecutionContext.execute_async_v3",
+        "IRuntimeCache.deserialize",
         "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
         "OnnxParser.parse_from_file",
         "Runtime.deserialize_cuda_engine",

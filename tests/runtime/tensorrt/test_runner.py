@@ -7,7 +7,7 @@ from __future__ import annotations
 import platform
 import sys
 import threading
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.contract import Model, open_model
@@ -22,173 +24,18 @@ from deblurgan.runtime.tensorrt import runner
 from deblurgan.runtime.tensorrt.bindings import Bindings, find_bindings
 from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan, build_plan
 from deblurgan.runtime.tensorrt.device import find_device
+from deblurgan.runtime.tensorrt.kernel_cache import kernels_path
 from deblurgan.runtime.tensorrt.profiles import choose_profile
-from deblurgan.runtime.tensorrt.runner import PlanRunner, import_pycuda, retain_context, verify
-from deblurgan.runtime.tensorrt.sidecar import PlanCard, open_plan, sidecar_path, write_plan
+from deblurgan.runtime.tensorrt.pycuda_driver import import_pycuda, retain_context
+from deblurgan.runtime.tensorrt.runner import PlanRunner, verify
+from deblurgan.runtime.tensorrt.sidecar import open_plan, sidecar_path, write_plan
 
-TAKEN = ["runtime", "engine", "execution", "stream", "pinned", "memory", "pinned", "memory"]
-
-
-class CudaError(Exception):
-    pass
-
-
-class CudaMemoryError(CudaError):
-    pass
+LOADED = ["runtime", "engine", "execution", *["stream"] * 3]
+SLOT = ["pinned", "memory", "pinned", "memory", *["event"] * 3]
+TAKEN = LOADED + SLOT
 
 
-class Fakes:
-    """CUDA and TensorRT as far as the runner touches them. The plan makes ``255 - x + off``;
-    ``fails`` names the thing that cannot be had, and how many of its kind can before.
-    """
-
-    Error, MemoryError = CudaError, CudaMemoryError
-
-    def __init__(self) -> None:
-        self.taken: list[str] = []
-        self.freed: list[str] = []
-        self.current: list[int] = []  # threads in which the context is current
-        self.retained = 0
-        self.fails: tuple[str, int] = ("", 0)
-        self.off = 0
-        self.memory: dict[int, np.ndarray[Any, Any]] = {}
-        self.contexts: list[Any] = []
-        self.runtimes: list[Any] = []
-        self.shapes: list[tuple[int, ...]] = []
-
-    def take(self, name: str, error: type[Exception] | None = None) -> bool:
-        """Whether there is one; raises ``error`` where CUDA would."""
-        assert threading.get_ident() in self.current, f"{name} without the context"
-        if self.fails[0] == name and self.fails[1] == self.taken.count(name):
-            if error is not None:
-                raise error(f"no {name}")
-            return False
-        self.taken.append(name)
-        return True
-
-    def free(self, name: str) -> None:
-        assert threading.get_ident() in self.current, f"{name} freed without the context"
-        self.freed.append(name)
-
-    # pycuda.driver
-
-    def init(self) -> None:
-        self.retained += 1
-
-    def Device(self, number: int) -> Any:  # noqa: N802
-        assert number == 0
-        context = SimpleNamespace(
-            push=lambda: self.current.append(threading.get_ident()),
-            pop=lambda: self.current.remove(threading.get_ident()),
-        )
-        return SimpleNamespace(
-            retain_primary_context=lambda: context, name=lambda: "NVIDIA GeForce RTX 4090"
-        )
-
-    def Stream(self) -> Any:  # noqa: N802
-        self.take("stream", CudaError)
-        stream = Freed(self, "stream")
-        stream.handle, stream.synchronize = 7, lambda: None
-        return stream
-
-    def pagelocked_empty(self, size: int, kind: Any) -> Any:
-        self.take("pinned", CudaMemoryError)
-        assert kind == np.uint8
-        return np.asarray(Pinned(self, size))
-
-    def mem_alloc(self, size: int) -> Any:
-        self.take("memory", CudaMemoryError)
-        return Memory(self, size)
-
-    def memcpy_htod_async(self, target: Any, source: Any, stream: Any) -> None:
-        self.memory[int(target)][: source.size] = source
-
-    def memcpy_dtoh_async(self, target: Any, source: Any, stream: Any) -> None:
-        target[:] = self.memory[int(source)][: target.size]
-
-    # tensorrt
-
-    def Runtime(self, logger: object) -> Any:  # noqa: N802
-        self.take("runtime")
-        runtime = Freed(self, "runtime")
-        runtime.deserialize_cuda_engine = self.deserialize
-        self.runtimes.append(vars(runtime))
-        return runtime
-
-    def deserialize(self, plan: bytes) -> Any:
-        if not self.take("engine"):
-            return None
-        engine = Freed(self, "engine")
-        engine.create_execution_context = self.create_execution
-        engine.create_runtime_config = SimpleNamespace
-        return engine
-
-    def create_execution(self, *config: Any) -> Any:
-        self.contexts.append(config)
-        if not self.take("execution"):
-            return None
-        execution, addresses = Freed(self, "execution"), {}
-
-        def bind(name: str, address: int) -> bool:
-            addresses[name] = address
-            return self.fails[0] != "address"
-
-        def execute(stream: int) -> bool:
-            assert stream == 7
-            count = int(np.prod(self.shapes[-1]))
-            given = self.memory[addresses["frames"]][:count]
-            self.memory[addresses["deblurred"]][:count] = 255 - given + self.off
-            return self.fails[0] != "execute"
-
-        def set_shape(name: str, shape: tuple[int, ...]) -> bool:
-            assert name == "frames"
-            self.shapes.append(shape)
-            return self.fails[0] != "shape"
-
-        execution.set_input_shape, execution.set_tensor_address = set_shape, bind
-        execution.execute_async_v3 = execute
-        return execution
-
-
-class Freed(SimpleNamespace):
-    """Freed with its last reference, as what TensorRT's bindings make."""
-
-    def __init__(self, fakes: Fakes, name: str) -> None:
-        super().__init__()
-        self.__dict__["_said"] = lambda: fakes.free(name)
-
-    def __del__(self) -> None:
-        self._said()
-
-
-class Pinned:
-    def __init__(self, fakes: Fakes, size: int) -> None:
-        self.content = np.zeros(size, np.uint8)
-        self.__array_interface__ = self.content.__array_interface__
-        self.free = lambda: fakes.free("pinned")
-
-
-class Memory:
-    def __init__(self, fakes: Fakes, size: int) -> None:
-        fakes.memory[id(self)] = np.zeros(size, np.uint8)
-        self.free = lambda: fakes.free("memory")
-
-    def __int__(self) -> int:
-        return id(self)
-
-
-@pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> Fakes:
-    fakes = Fakes()
-    log = SimpleNamespace(logger=None, clear=lambda: None, errors=lambda: ["said by TensorRT"])
-    bindings = SimpleNamespace(trt=fakes, log=log, title="TensorRT 10.3.0")
-    monkeypatch.setattr(runner, "import_pycuda", lambda card: fakes)
-    monkeypatch.setattr(runner, "find_bindings", lambda rtx: bindings)
-    monkeypatch.setattr(runner, "why_not_here", lambda card: [])
-    return fakes
-
-
-def test_frames_go_in_and_come_out(plan: Path, fakes: Fakes) -> None:
+def test_frames_go_in_and_come_out(plan: Path, fakes: Any) -> None:
     random = np.random.RandomState(1)
     with PlanRunner(plan) as run:
         assert run.description == "TensorRT 10.3.0, NVIDIA GeForce RTX 4090"
@@ -204,7 +51,7 @@ def test_frames_go_in_and_come_out(plan: Path, fakes: Fakes) -> None:
     assert fakes.shapes == [*shapes[:3], (1, 64, 96, 3)], "told once, not with every frame"
 
 
-def test_all_is_taken_once_and_freed_in_reverse(plan: Path, fakes: Fakes) -> None:
+def test_all_is_taken_once_and_freed_in_reverse(plan: Path, fakes: Any) -> None:
     run = PlanRunner(plan)
     for _ in range(3):
         run.run(np.zeros((1, 64, 96, 3), np.uint8))
@@ -218,7 +65,7 @@ def test_all_is_taken_once_and_freed_in_reverse(plan: Path, fakes: Fakes) -> Non
     assert fakes.current == []
 
 
-def test_the_context_is_retained_once_for_all_runners(plan: Path, fakes: Fakes) -> None:
+def test_the_context_is_retained_once_for_all_runners(plan: Path, fakes: Any) -> None:
     for _ in range(3):
         PlanRunner(plan).close()
     assert fakes.retained == 1
@@ -235,24 +82,28 @@ def test_the_context_is_retained_once_for_all_runners(plan: Path, fakes: Fakes) 
         (("memory", 0), r"enough memory on the GPU, found no memory"),
         (("pinned", 1), r"enough memory on the GPU, found no pinned"),
         (("memory", 1), r"enough memory on the GPU, found no memory"),
+        (("stream", 2), r"a GPU that works, found no stream; nvidia-smi"),
+        (("event", 0), r"a GPU that works, found no event"),
+        (("pinned", 3), r"enough memory on the GPU, found no pinned"),
+        (("event", 5), r"a GPU that works, found no event"),
         (("address", 0), r"it has no frames"),
     ],
 )
 def test_a_failure_on_the_way_frees_what_was_taken_in_reverse(
-    fails: tuple[str, int], said: str, plan: Path, fakes: Fakes
+    fails: tuple[str, int], said: str, plan: Path, fakes: Any
 ) -> None:
     fakes.fails = fails
     with pytest.raises(DeblurError, match=said):
-        PlanRunner(plan)
+        PlanRunner(plan, in_flight=2)
     assert fakes.freed == fakes.taken[::-1]
-    assert fakes.taken == TAKEN[: len(fakes.taken)]
+    assert fakes.taken == (LOADED + 2 * SLOT)[: len(fakes.taken)]
     assert fakes.current == []
 
 
 @pytest.mark.parametrize(
     ("fails", "said"), [("shape", "takes no such frame"), ("execute", "does not run")]
 )
-def test_a_failure_while_running_is_told(fails: str, said: str, plan: Path, fakes: Fakes) -> None:
+def test_a_failure_while_running_is_told(fails: str, said: str, plan: Path, fakes: Any) -> None:
     with PlanRunner(plan) as run:
         fakes.fails = (fails, 0)
         with pytest.raises(DeblurError, match=rf"it {said} \(said by TensorRT\)"):
@@ -262,24 +113,102 @@ def test_a_failure_while_running_is_told(fails: str, said: str, plan: Path, fake
     assert fakes.current == []
 
 
-def test_any_thread_may_run_and_close(plan: Path, fakes: Fakes) -> None:
-    run, results = PlanRunner(plan), []
-
-    def use() -> None:
-        for level in range(20):
-            frames = np.full((1, 64, 96, 3), level, np.uint8)
-            results.append((run.run(frames) == 255 - level).all())
-
-    threads = [threading.Thread(target=use) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [True] * 60
-    closing = threading.Thread(target=run.close)
-    closing.start()
-    closing.join()
+def test_any_thread_may_run_and_close(plan: Path, fakes: Any) -> None:
+    run = PlanRunner(plan)
+    with ThreadPoolExecutor(3) as threads:
+        frames = [np.full((1, 64, 96, 3), level, np.uint8) for level in range(60)]
+        made = list(threads.map(run.run, frames))
+        assert all(
+            (255 - after == before).all() for before, after in zip(frames, made, strict=True)
+        )
+        threads.submit(run.close).result()
     assert fakes.freed == TAKEN[::-1]
+
+
+@given(seed=st.integers(0, 2**32), in_flight=st.integers(1, 4))
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_frames_do_not_mix_whichever_stream_is_ahead(
+    seed: int, in_flight: int, plan: Path, fakes: Any
+) -> None:
+    fakes.turns.seed(seed)
+    random = np.random.RandomState(seed)
+    sizes = [(1, 64, 96, 3), (2, 32, 48, 3), (1, 128, 192, 3)]
+    frames = [random.randint(0, 256, sizes[random.randint(3)]).astype(np.uint8) for _ in range(24)]
+    with PlanRunner(plan, in_flight) as run, ThreadPoolExecutor(in_flight + 1) as threads:
+        made = list(threads.map(run.run, frames))
+    for before, after in zip(frames, made, strict=True):
+        assert np.array_equal(after, 255 - before)
+
+
+def test_all_frames_in_flight_are_on_their_way_before_the_first_is_done(
+    plan: Path, fakes: Any
+) -> None:
+    with PlanRunner(plan, 3) as run, ThreadPoolExecutor(3) as threads:
+        # Nobody waits for a frame before three of them are told to the streams.
+        fakes.gate = threading.Barrier(3, timeout=10).wait
+        made = list(threads.map(run.run, np.zeros((6, 1, 64, 96, 3), np.uint8)))
+    assert (np.array(made) == 255).all()
+
+
+def test_a_failure_in_one_thread_leaves_the_others_their_frames(plan: Path, fakes: Any) -> None:
+    failing = threading.local()
+
+    def gate() -> None:
+        if getattr(failing, "now", False):
+            raise fakes.Error("an illegal address")
+
+    def use(level: int) -> np.ndarray[Any, Any] | str:
+        failing.now = level % 3 == 0
+        try:
+            return run.run(np.full((1, 64, 96, 3), level, np.uint8))
+        except DeblurError as error:
+            return error.found
+
+    fakes.gate = gate
+    with PlanRunner(plan, 2) as run, ThreadPoolExecutor(3) as threads:
+        made = list(threads.map(use, range(30)))
+    for level, result in enumerate(made):
+        if level % 3 == 0:
+            assert result == "an illegal address"
+        else:
+            assert (result == 255 - level).all()
+    assert fakes.freed == (LOADED + 2 * SLOT)[::-1]
+    assert fakes.current == []
+
+
+def test_closing_waits_for_the_frames_in_flight_and_ends_the_rest(plan: Path, fakes: Any) -> None:
+    run = PlanRunner(plan, 2)
+    arrived, go_on = threading.Semaphore(0), threading.Event()
+
+    def gate() -> None:
+        arrived.release()
+        assert go_on.wait(10)
+
+    fakes.gate = gate
+    with ThreadPoolExecutor(4) as threads:
+        begun = [threads.submit(run.run, np.zeros((1, 64, 96, 3), np.uint8)) for _ in range(2)]
+        for _ in begun:
+            assert arrived.acquire(timeout=10)
+        late = threads.submit(run.run, np.zeros((1, 64, 96, 3), np.uint8))
+        closing = threads.submit(run.close)
+        with pytest.raises(RuntimeError, match="after it was closed"):
+            late.result(10)
+        assert fakes.freed == []
+        go_on.set()
+        assert all((future.result() == 255).all() for future in begun)
+        closing.result(10)
+    assert fakes.freed == (LOADED + 2 * SLOT)[::-1]
+    with pytest.raises(RuntimeError, match="after it was closed"):
+        run.run(np.zeros((1, 64, 96, 3), np.uint8))
+
+
+def test_its_memory_is_the_plan_the_activations_and_the_frames(plan: Path, fakes: Any) -> None:
+    with PlanRunner(plan, 3) as run:
+        assert run.memory == plan.stat().st_size + 5000 + 3 * 2 * (2 * 128 * 192 * 3)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +222,7 @@ def test_any_thread_may_run_and_close(plan: Path, fakes: Fakes) -> None:
         (np.zeros((1, 64, 193, 3), np.uint8), r"\[1, 64, 193, 3\]"),
     ],
 )
-def test_other_frames_are_refused(frames: Any, found: str, plan: Path, fakes: Fakes) -> None:
+def test_other_frames_are_refused(frames: Any, found: str, plan: Path, fakes: Any) -> None:
     with PlanRunner(plan) as run, pytest.raises(DeblurError, match=found) as error:
         run.run(frames)
     assert "1x48x32 to 2x192x128 (batch x width x height)" in error.value.expected
@@ -302,7 +231,7 @@ def test_other_frames_are_refused(frames: Any, found: str, plan: Path, fakes: Fa
 
 
 def test_only_a_version_compatible_plan_may_bring_code(
-    plan: Path, fakes: Fakes, built: BuiltPlan, options: BuildOptions, negative: Path
+    plan: Path, fakes: Any, built: BuiltPlan, options: BuildOptions, negative: Path
 ) -> None:
     PlanRunner(plan).close()
     assert "engine_host_code_allowed" not in fakes.runtimes[-1]
@@ -312,13 +241,51 @@ def test_only_a_version_compatible_plan_may_bring_code(
     assert fakes.runtimes[-1]["engine_host_code_allowed"] is True
 
 
-def test_rtx_specialises_kernels_before_the_first_frame(plan: Path, fakes: Fakes) -> None:
+@pytest.fixture
+def rtx_fakes(fakes: Any) -> Any:
+    fakes.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
+    return fakes
+
+
+def test_rtx_specialises_kernels_before_the_first_frame(plan: Path, rtx_fakes: Any) -> None:
     PlanRunner(plan).close()
-    assert fakes.contexts[-1] == ()
-    fakes.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")  # type: ignore[attr-defined]
-    PlanRunner(plan).close()
-    (config,) = fakes.contexts[-1]
-    assert config.dynamic_shapes_kernel_specialization_strategy == "eager"
+    (config,) = rtx_fakes.contexts[-1]
+    assert config["dynamic_shapes_kernel_specialization_strategy"] == "eager"
+    assert len(rtx_fakes.caches) == 1
+    taken = ["runtime", "engine", "config", "kernels", *TAKEN[2:]]
+    assert (rtx_fakes.taken, rtx_fakes.freed) == (taken, taken[::-1])
+
+
+def test_plain_tensorrt_keeps_no_kernels(plan: Path, fakes: Any) -> None:
+    with PlanRunner(plan) as run:
+        run.keep_kernels()
+    assert fakes.contexts == [[]]
+    assert not kernels_path(plan).exists()
+
+
+def test_kernels_are_kept_beside_the_plan(plan: Path, rtx_fakes: Any) -> None:
+    with PlanRunner(plan) as run:
+        run.keep_kernels()
+    assert rtx_fakes.kernels == []
+    written = kernels_path(plan).stat().st_mtime_ns
+    with PlanRunner(plan) as run:
+        run.keep_kernels()
+    assert rtx_fakes.kernels == [b"compiled"]
+    assert kernels_path(plan).stat().st_mtime_ns == written, "only what is new is written"
+
+
+def test_damaged_kernels_are_told_and_compiled_anew(plan: Path, rtx_fakes: Any) -> None:
+    with PlanRunner(plan) as run:
+        run.keep_kernels()
+    content = kernels_path(plan).read_bytes()
+    kernels_path(plan).write_bytes(content[:-1] + b"?")
+    warnings: list[str] = []
+    with PlanRunner(plan, warn=warnings.append) as run:
+        run.keep_kernels()
+    assert rtx_fakes.kernels == []
+    assert len(warnings) == 1
+    assert "damaged" in warnings[0]
+    assert kernels_path(plan).read_bytes() == content
 
 
 # Whether it runs here at all.
@@ -333,23 +300,21 @@ def test_all_reasons_why_not_here_are_in_the_error(
     assert error.value.remedy == f"deblur-export info {plan} says what it was built for"
 
 
-def test_no_pycuda_names_the_extra(
-    make_card: Callable[..., PlanCard], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_pycuda_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setitem(sys.modules, "pycuda.driver", None)
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     with pytest.raises(DeblurError, match=r'pip install "\.\[trt\]"'):
-        import_pycuda(make_card())
+        import_pycuda("tensorrt")
     with pytest.raises(DeblurError, match=r'pip install "\.\[rtx\]"'):
-        import_pycuda(make_card(flavour="tensorrt_rtx"))
+        import_pycuda("tensorrt_rtx")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     with pytest.raises(DeblurError, match=r'cuda/bin:\$PATH pip install "\.\[jetson\]"'):
-        import_pycuda(make_card())
+        import_pycuda("tensorrt")
 
 
 def test_pycuda_without_a_driver_is_not_blamed_on_pycuda(
-    make_card: Callable[..., PlanCard], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pycuda").mkdir()
     (tmp_path / "pycuda" / "__init__.py").touch()
@@ -360,7 +325,7 @@ def test_pycuda_without_a_driver_is_not_blamed_on_pycuda(
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(DeblurError, match=r"libcuda\.so\.1.*install NVIDIA's driver") as error:
-        import_pycuda(make_card())
+        import_pycuda("tensorrt")
     assert "pip" not in error.value.remedy
     sys.modules.pop("pycuda", None)
 
@@ -368,7 +333,7 @@ def test_pycuda_without_a_driver_is_not_blamed_on_pycuda(
 # The golden pair.
 
 
-def test_the_golden_pair_verifies_a_plan(plan: Path, fakes: Fakes) -> None:
+def test_the_golden_pair_verifies_a_plan(plan: Path, fakes: Any) -> None:
     difference = verify(plan)
     assert (difference.largest, difference.mean) == (0, 0)
     card = open_plan(plan)
@@ -377,7 +342,7 @@ def test_the_golden_pair_verifies_a_plan(plan: Path, fakes: Fakes) -> None:
     assert fakes.freed == TAKEN[::-1]
 
 
-def test_another_picture_is_refused_with_the_numbers(plan: Path, fakes: Fakes) -> None:
+def test_another_picture_is_refused_with_the_numbers(plan: Path, fakes: Any) -> None:
     fakes.off = 2
     before = sidecar_path(plan).read_bytes()
     with pytest.raises(DeblurError) as error:

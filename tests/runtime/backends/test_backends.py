@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -52,17 +53,42 @@ def test_a_missing_engine_names_the_extra(negative: Path, monkeypatch: pytest.Mo
         monkeypatch.setitem(sys.modules, package, None)
     for module in ("openvino", "onnxruntime"):
         monkeypatch.delitem(sys.modules, f"deblurgan.runtime.backends.{module}", raising=False)
-    for name in backends.NAMES:
+    monkeypatch.setattr(backends, "find_device", lambda: None)
+    for name in (backends.AUTO, *CPU_ENGINES):
         with pytest.raises(DeblurError, match=r'pip install "\.\[cpu\]"'):
             open_backend(open_model(negative), 64, 48, name=name)
 
 
-def test_cuda_without_a_device_is_said_not_ignored(negative: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this machine has ONNX Runtime with CUDA")
-    with pytest.raises(DeblurError, match="without CUDA"):
-        open_backend(open_model(negative), 64, 48, name="onnxruntime-cuda")
+def test_a_gpu_engine_without_a_gpu_is_said_not_ignored(
+    negative: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "find_device", lambda: None)
+    for name in backends.NEED_GPU:
+        with pytest.raises(DeblurError, match=rf"expected {name} to run here.*no NVIDIA GPU"):
+            open_backend(open_model(negative), 64, 48, name=name)
+
+
+def test_without_a_gpu_nothing_is_imported_for_one(negative: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from deblurgan.runtime import DeblurError, backends, contract\n"
+        "backends.find_device = lambda: None\n"
+        "backends.ENGINES = {name: backends.ENGINES[name] for name in backends.NEED_GPU}\n"
+        f"model = contract.open_model(Path({str(negative)!r}))\n"
+        "try: backends.open_backend(model, 64, 48)\n"
+        "except DeblurError: print(*sys.modules)"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "deblurgan.runtime.backends" in printed
+    unwanted = {"tensorrt", "tensorrt_rtx", "pycuda", "onnxruntime"}
+    assert unwanted.isdisjoint(name.split(".")[0] for name in printed)
+    assert "deblurgan.runtime.tensorrt.builder" not in printed
+
+
+def test_memory_of_a_gpu_is_none_on_the_processor(engine: str, negative: Path) -> None:
+    assert open_backend(open_model(negative), 64, 48, name=engine).memory is None
 
 
 def test_an_unknown_backend_is_named(negative: Path) -> None:
@@ -70,13 +96,10 @@ def test_an_unknown_backend_is_named(negative: Path) -> None:
         open_backend(open_model(negative), 64, 48, name="tensorflow")
 
 
-def test_auto_takes_the_first_that_works(negative: Path) -> None:
+def test_auto_takes_the_first_that_works(negative: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     module = importlib.import_module("deblurgan.runtime.backends.openvino")
-    if importlib.util.find_spec("onnxruntime"):
-        onnxruntime = importlib.import_module("onnxruntime")
-        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            pytest.skip("this machine has ONNX Runtime with CUDA")
+    monkeypatch.setattr(backends, "find_device", lambda: None)
     assert isinstance(open_backend(open_model(negative), 64, 48), module.CPUEngine)
 
 
@@ -128,7 +151,13 @@ def test_auto_goes_on_when_an_engine_cannot_load_the_model(
         raise RuntimeError("an operator it does not know")
 
     monkeypatch.setattr(openvino, "CPUEngine", fail)
-    assert "ONNX Runtime" in open_backend(open_model(negative), 64, 48).description
+    monkeypatch.setattr(backends, "find_device", lambda: None)
+    warnings: list[str] = []
+    backend = open_backend(open_model(negative), 64, 48, warn=warnings.append)
+    assert "ONNX Runtime" in backend.description
+    assert warnings == [
+        "openvino: RuntimeError: an operator it does not know; the next engine is tried"
+    ]
     with pytest.raises(RuntimeError, match="does not know"):
         open_backend(open_model(negative), 64, 48, name="openvino")
 
