@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +12,7 @@ from deblurgan.runtime import backends
 from deblurgan.runtime.backends import Backend, open_backend
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.fitting import Tile, load_fitting
 from deblurgan.runtime.model_store import DEFAULT, find_model
 
 
@@ -19,7 +21,10 @@ class Deblurrer:
 
     ``model`` is a shipped model's name or a path; ``backend`` and ``threads``
     are as in :func:`~deblurgan.runtime.backends.open_backend`. The engine is
-    loaded at the first frame, and again when the size changes.
+    loaded at the first frame, and again when the size changes. ``tile`` is the
+    side in pixels of the tiles that a larger frame is cut into, "auto" to cut
+    only what does not fit into ``memory_limit`` (bytes for the whole process;
+    by default what the system has), None to cut nothing.
     """
 
     def __init__(
@@ -28,8 +33,11 @@ class Deblurrer:
         *,
         backend: str = backends.AUTO,
         threads: int | None = None,
+        tile: Tile = "auto",
+        memory_limit: int | None = None,
     ) -> None:
         self.model = find_model(model)
+        self.tile, self.memory_limit = tile, memory_limit
         self.backend_name, self.threads = backend, threads
         self._engine: Backend | None = None
         self._loaded = (0, 0, False)
@@ -69,6 +77,7 @@ class Deblurrer:
                 name=self.backend_name,
                 threads=self.threads,
                 overlap=overlap,
+                fit=partial(load_fitting, tile=self.tile, memory_limit=self.memory_limit),
             )
             self._loaded = wanted
         return self._engine

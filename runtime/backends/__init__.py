@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from deblurgan.runtime.contract import Frames, Model
@@ -47,6 +49,28 @@ class Unavailable(Exception):
     """A backend cannot run on this machine; the message says why."""
 
 
+class DoesNotFit(DeblurError):
+    """A frame does not fit into the memory that there is, and no other engine mends that."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be loaded: an engine by name, and the rest as in :func:`open_backend`."""
+
+    engine: str
+    model: Model
+    width: int
+    height: int
+    threads: int
+    overlap: bool
+
+
+# Loads an engine for a size in pixels (width, height), with or without overlap.
+Load = Callable[[int, int, bool], Backend]
+# Loads what is requested, in another size perhaps.
+Fit = Callable[[Request, Load], Backend]
+
+
 def open_backend(
     model: Model,
     width: int,
@@ -55,13 +79,15 @@ def open_backend(
     name: str = AUTO,
     threads: int | None = None,
     overlap: bool = False,
+    fit: Fit | None = None,
 ) -> Backend:
     """Load ``model`` for frames of ``width`` x ``height`` pixels.
 
     ``threads`` bounds the processor threads of a CPU engine (default: those
     that this process may use). With ``overlap`` several frames are worked on at
-    a time: more of them a second, each one later. Raises :class:`DeblurError` when the named
-    backend, or with ``auto`` every backend, is missing here.
+    a time: more of them a second, each one later. ``fit`` may load the engine for tiles of
+    the frame (:mod:`deblurgan.runtime.fitting`); without it a frame stays whole. Raises
+    :class:`DeblurError` when the named backend, or with ``auto`` every backend, is missing here.
     """
     model.check_frame(width, height)
     if name not in NAMES:
@@ -75,8 +101,11 @@ def open_backend(
     for candidate in ENGINES if name == AUTO else (name,):
         module, engine = ENGINES[candidate]
         try:
-            load = getattr(importlib.import_module(f"{__name__}.{module}"), engine)
-            backend: Backend = load(model, width, height, min(threads or most, most), overlap)
+            build = getattr(importlib.import_module(f"{__name__}.{module}"), engine)
+            request = Request(candidate, model, width, height, min(threads or most, most), overlap)
+            backend = load_engine(build, request, fit)
+        except DoesNotFit:
+            raise
         except Unavailable as reason:
             reasons.append(f"{candidate}: {reason}")
             continue
@@ -94,6 +123,15 @@ def open_backend(
         remedy='install one with: pip install ".[cpu]" in the checkout'
         + (" (NVIDIA: [gpu] instead)" if "cuda" in name or name == AUTO else ""),
     )
+
+
+def load_engine(build: Callable[..., Backend], request: Request, fit: Fit | None) -> Backend:
+    def load(width: int, height: int, overlap: bool) -> Backend:
+        return build(request.model, width, height, request.threads, overlap)
+
+    if fit is not None:
+        return fit(request, load)
+    return load(request.width, request.height, request.overlap)
 
 
 def available_threads() -> int:
