@@ -112,8 +112,9 @@ def file_cache(folder: Path) -> int:
         text = (folder / "memory.stat").read_text()
     except OSError:
         return 0
-    found = re.search(r"^(?:total_)?inactive_file (\d+)", text, re.M)
-    return int(found[1]) if found else 0
+    # Version 1 counts the groups below only in its totals.
+    found = re.findall(r"^(?:total_)?inactive_file (\d+)", text, re.M)
+    return int(found[-1]) if found else 0
 
 
 def read_number(folder: Path, *names: str) -> int | None:
