@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +43,19 @@ class EngineMemory:
 
 
 # More than any model of this project takes: the paper's generator in ONNX Runtime.
-UNKNOWN = EngineMemory(fixed=500_000_000, per_pixel=2600, in_flight=8)
+HEAVIEST = EngineMemory(fixed=500_000_000, per_pixel=2800, in_flight=8)
+
+
+def heaviest(request: Request) -> EngineMemory:
+    """What no model takes more than, known without running it."""
+    in_flight = min(request.threads, HEAVIEST.in_flight) if request.overlap else 1
+    return replace(HEAVIEST, in_flight=in_flight)
 
 
 def measure_engine(request: Request) -> EngineMemory:
     """What ``request``'s model takes on its engine, whatever the size of its frame.
 
-    :data:`UNKNOWN` where it cannot be found out.
+    :func:`heaviest` where it cannot be found out.
     """
     arguments = [request.model.path, request.engine, request.threads, int(request.overlap)]
     try:
@@ -62,7 +68,7 @@ def measure_engine(request: Request) -> EngineMemory:
         )
         return EngineMemory(**json.loads(done.stdout.splitlines()[-1]))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError, TypeError):
-        return UNKNOWN
+        return heaviest(request)
 
 
 def measure_here(path: Path, engine: str, threads: int, overlap: bool) -> EngineMemory:
@@ -70,7 +76,7 @@ def measure_here(path: Path, engine: str, threads: int, overlap: bool) -> Engine
     model = open_model(path)
     start = peak_memory()
     if start == 0:
-        return UNKNOWN
+        raise OSError("this system does not tell how much memory a process takes")
 
     def load(side: int, *, overlap: bool = False) -> Backend:
         return open_backend(model, side, side, name=engine, threads=threads, overlap=overlap)

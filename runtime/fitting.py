@@ -8,7 +8,7 @@ from typing import Literal
 
 from deblurgan.runtime.backends import Backend, DoesNotFit, Load, Request
 from deblurgan.runtime.contract import Model
-from deblurgan.runtime.engine_memory import UNKNOWN, EngineMemory, measure_engine
+from deblurgan.runtime.engine_memory import EngineMemory, heaviest, measure_engine
 from deblurgan.runtime.frame_memory import frame_memory
 from deblurgan.runtime.memory import default_limit, format_memory, used_memory
 from deblurgan.runtime.tiles import TiledBackend, cut_frame, overlap, round_up, smallest_side
@@ -95,8 +95,8 @@ def choose_tile(request: Request, tile: Tile, memory_limit: int | None, measure:
         return memory_limit - used - frame_memory(width, height, in_flight)
 
     # Most frames fit whatever the model is.
-    most = min(request.threads, UNKNOWN.in_flight) if request.overlap else 1
-    if UNKNOWN.at(pixels, most) <= room(most):
+    most = heaviest(request)
+    if most.at(pixels, most.in_flight) <= room(most.in_flight):
         return whole
     engine = measure()
     for several in (True, False) if engine.in_flight > 1 else (request.overlap,):

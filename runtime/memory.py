@@ -23,7 +23,7 @@ def parse_memory(text: str) -> int:
 
     Raises :class:`DeblurError` for anything else.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?b)?", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*([kmgt])(i?b)?", text.strip().lower())
     size = 0
     if match is not None:
         number, unit, ending = match.groups()

@@ -18,7 +18,8 @@ def test_larger_frames_are_fewer() -> None:
     limits = [codec_limits(*size) for size in SIZES]
     assert [limit.lookahead for limit in limits[3:]] == [10, 5, 5]
     threads = [limit.decoder_threads for limit in limits]
-    assert threads == sorted(threads, reverse=True) and threads[-1] == 2
+    assert threads == sorted(threads, reverse=True)
+    assert threads[-1] == 2
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 8])

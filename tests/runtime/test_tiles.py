@@ -121,9 +121,11 @@ def test_one_tile_fades_into_the_next_over_the_whole_ramp() -> None:
     corners = [result[y, x, 0] for y in (0, -1) for x in (0, -1)]
     assert corners == [40, 80, 120, 160]
     sideways, down = np.diff(result[0, :, 0]), np.diff(result[:, 0, 0])
-    assert (sideways >= 0).all() and (sideways > 0).sum() == RAMP + 1
+    assert (sideways >= 0).all()
+    assert (sideways > 0).sum() == RAMP + 1
     assert sideways.max() <= 40 / RAMP + 1
-    assert (down >= 0).all() and down.max() <= 80 / RAMP + 1
+    assert (down >= 0).all()
+    assert down.max() <= 80 / RAMP + 1
 
 
 def test_an_engines_error_comes_out_and_nothing_hangs() -> None:
