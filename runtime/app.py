@@ -15,6 +15,8 @@ from deblurgan.runtime.before_after import BeforeAfter
 from deblurgan.runtime.compare import LAYOUTS, Comparison, check_layout
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.fitting import parse_tile
+from deblurgan.runtime.memory import parse_memory
 from deblurgan.runtime.model_store import DEFAULT
 from deblurgan.runtime.pictures import deblur_pictures, is_picture, list_jobs
 from deblurgan.runtime.preview import save_preview
@@ -81,6 +83,22 @@ def deblur(
         int | None,
         typer.Option(
             min=1, help="Processor threads of a CPU engine; all by default.", rich_help_panel=ENGINE
+        ),
+    ] = None,
+    tile: Annotated[
+        str,
+        typer.Option(
+            help="Cut frames into tiles of so many pixels a side; auto only where one does not "
+            "fit into the memory, none never.",
+            rich_help_panel=ENGINE,
+        ),
+    ] = "auto",
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What the program may take, like 4G; what is free by default.",
+            rich_help_panel=ENGINE,
         ),
     ] = None,
     start: Annotated[
@@ -207,7 +225,18 @@ def deblur(
     )
     if pictures:
         check_no_video_options(job, preview)
-    with Deblurrer(model, backend=backend, threads=threads) as deblurrer:
+    with (
+        console.watching("% of the plan built", shown=not quiet) as progress,
+        Deblurrer(
+            model,
+            backend=backend,
+            threads=threads,
+            progress=progress,
+            warn=job.warn,
+            tile=parse_tile(tile),
+            memory_limit=None if memory_limit is None else parse_memory(memory_limit),
+        ) as deblurrer,
+    ):
         if preview is not None:
             save_preview(preview, source, job.span, deblurrer)
             console.messages.print(f"preview: {escape(str(preview))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -12,6 +13,7 @@ from deblurgan.runtime import backends
 from deblurgan.runtime.backends import Backend, open_backend
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.fitting import Tile, load_fitting
 from deblurgan.runtime.model_store import DEFAULT, find_model
 
 
@@ -22,6 +24,10 @@ class Deblurrer:
     ``progress`` and ``warn`` are as in :func:`~deblurgan.runtime.backends.open_backend`.
     The engine is loaded at the first frame, and again when the size changes. With ``auto``
     a plan is built for the first size alone: pictures may have a hundred.
+
+    ``tile`` is the side in pixels of the tiles that a larger frame is cut into, "auto" to
+    cut only what does not fit into ``memory_limit`` (bytes for the whole process; by
+    default what the system has), None to cut nothing.
     """
 
     def __init__(
@@ -32,8 +38,11 @@ class Deblurrer:
         threads: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         warn: Callable[[str], None] | None = None,
+        tile: Tile = "auto",
+        memory_limit: int | None = None,
     ) -> None:
         self.model = find_model(model)
+        self.tile, self.memory_limit = tile, memory_limit
         self.backend_name, self.threads = backend, threads
         self.progress, self.warn = progress, warn
         self._first_size: tuple[int, int] | None = None
@@ -81,6 +90,7 @@ class Deblurrer:
                 ),
                 progress=self.progress,
                 warn=self.warn,
+                fit=partial(load_fitting, tile=self.tile, memory_limit=self.memory_limit),
             )
             self._loaded = wanted
         return self._engine

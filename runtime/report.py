@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.contract import Model
+from deblurgan.runtime.memory import peak_memory
 from deblurgan.runtime.pipeline import STAGES, StageClock
 from deblurgan.runtime.whole_file import write_whole
 
@@ -24,7 +24,8 @@ class Stage:
 @dataclass(frozen=True)
 class RunReport:
     """Sizes in pixels, memory in bytes; ``limit`` is the stage that the others wait for,
-    ``peak_memory`` the most that the process had resident, where the system tells.
+    ``peak_memory`` the most that the process had in memory, where the system tells, and
+    ``device_memory`` what the engine holds on the GPU.
     """
 
     input: str
@@ -43,6 +44,7 @@ class RunReport:
     limit: str
     stages: dict[str, Stage]
     peak_memory: int | None
+    device_memory: int | None
     verified: bool
     packets_passed_on: int = 0
     encoder: str = ""
@@ -81,15 +83,7 @@ def describe_run(
             name: Stage(round(clock.seconds[name], 3), round(clock.share(name), 3))
             for name in STAGES
         },
-        peak_memory=peak_memory(),
+        peak_memory=peak_memory() or None,
+        device_memory=engine.memory,
         verified=False,
     )
-
-
-def peak_memory() -> int | None:
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024

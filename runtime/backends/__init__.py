@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from deblurgan.runtime.contract import Frames, Model
@@ -71,10 +72,16 @@ class NoEngine(DeblurError):
     """None of the backends that were asked for runs on this machine."""
 
 
+class DoesNotFit(DeblurError):
+    """A frame does not fit into the memory that there is, and no other engine mends that."""
+
+
 @dataclass(frozen=True)
 class Request:
-    """What an engine is loaded for, as in :func:`open_backend`; sizes in pixels."""
+    """What is to be loaded: an engine by name, and the rest as in :func:`open_backend`."""
 
+    engine: str
+    model: Model
     width: int
     height: int
     threads: int
@@ -82,6 +89,12 @@ class Request:
     may_build: bool = True
     progress: Callable[[int, int], None] | None = None
     warn: Callable[[str], None] | None = None
+
+
+# Loads an engine for a size in pixels (width, height), with or without overlap.
+Load = Callable[[int, int, bool], Backend]
+# Loads what is requested, in another size perhaps.
+Fit = Callable[[Request, Load], Backend]
 
 
 def open_backend(
@@ -95,6 +108,7 @@ def open_backend(
     may_build: bool = True,
     progress: Callable[[int, int], None] | None = None,
     warn: Callable[[str], None] | None = None,
+    fit: Fit | None = None,
 ) -> Backend:
     """Load ``model`` for frames of ``width`` x ``height`` pixels.
 
@@ -104,19 +118,27 @@ def open_backend(
 
     TensorRT builds a plan the first time, which may take minutes: ``progress`` is told
     how much of how much is done; without ``may_build`` it is left out where no plan is
-    at hand. ``warn`` is told what the user should know. Raises :class:`NoEngine` when the
-    named backend, or with ``auto`` every backend, is missing here, and :class:`DeblurError`
-    for a frame that the model does not take, when a plan cannot be built or makes another
-    picture, and when it is to run on another backend than its own.
+    at hand. ``warn`` is told what the user should know. ``fit`` may load the engine for
+    tiles of the frame (:mod:`deblurgan.runtime.fitting`); without it a frame stays whole.
+
+    Raises :class:`NoEngine` when the named backend, or with ``auto`` every backend, is
+    missing here, :class:`DoesNotFit` as ``fit`` does, and :class:`DeblurError` for a frame
+    that the model does not take, when a plan cannot be built or makes another picture, and
+    when it is to run on another backend than its own.
     """
     model.check_frame(width, height)
     candidates = choose_candidates(model, name)
     most = available_threads()
-    request = Request(width, height, min(threads or most, most), overlap, may_build, progress, warn)
     reasons, remedies = [], []
     for candidate in candidates:
+        request = Request(
+            candidate, model, width, height, min(threads or most, most), overlap, may_build,
+            progress, warn,
+        )  # fmt: skip
         try:
-            return load(model, candidate, request)
+            return load(request) if fit is None else fit(request, partial(load_other, request))
+        except DoesNotFit:
+            raise
         except Unavailable as reason:
             reasons.append(f"{candidate}: {reason}")
             remedies.append(reason.remedy)
@@ -158,18 +180,23 @@ def choose_candidates(model: Model, name: str) -> tuple[str, ...]:
     return (model.backend,)
 
 
-def load(model: Model, name: str, request: Request) -> Backend:
+def load(request: Request) -> Backend:
     """Raises :class:`Unavailable` where this machine lacks what it takes."""
     # A plan says itself all that it lacks.
-    if name in NEED_GPU and model.backend is None and find_device() is None:
+    name = request.engine
+    if name in NEED_GPU and request.model.backend is None and find_device() is None:
         raise Unavailable(NO_GPU, "nvidia-smi shows what there is; leave out --backend")
     module, engine = ENGINES[name]
     try:
         loader = getattr(importlib.import_module(f"{__name__}.{module}"), engine)
     except Unavailable as reason:
         raise Unavailable(str(reason), INSTALL_CUDA if name in NEED_GPU else INSTALL) from None
-    backend: Backend = loader(model, request)
+    backend: Backend = loader(request)
     return backend
+
+
+def load_other(request: Request, width: int, height: int, overlap: bool) -> Backend:
+    return load(replace(request, width=width, height=height, overlap=overlap))
 
 
 def available_threads() -> int:

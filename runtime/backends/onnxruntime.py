@@ -11,7 +11,7 @@ import numpy as np
 
 from deblurgan.runtime.backends import INSTALL_CUDA, Request, Unavailable
 from deblurgan.runtime.backends.page_locked import page_locked
-from deblurgan.runtime.contract import INPUT, OUTPUT, Frames, Model
+from deblurgan.runtime.contract import INPUT, OUTPUT, Frames
 from deblurgan.runtime.tensorrt.device import LIBRARY
 from deblurgan.runtime.tensorrt.device_memory import ask_free
 
@@ -24,18 +24,18 @@ except ImportError as error:
 FRAMES_IN_FLIGHT = 2
 
 
-def open_session(model: Model, request: Request, provider: str, options: Mapping[str, str]) -> Any:
+def open_session(request: Request, provider: str, options: Mapping[str, str]) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = request.threads
     settings.log_severity_level = 3
-    if model.card.precision == "int8-fp16":
+    if request.model.card.precision == "int8-fp16":
         # Optimised, its int8 kernels misread scales in half precision.
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # The size is known now: with it shape arithmetic and padding fold away.
     for dimension, size in (("batch", 1), ("height", request.height), ("width", request.width)):
         settings.add_free_dimension_override_by_name(dimension, size)
     return onnxruntime.InferenceSession(
-        str(model.path), settings, providers=[(provider, dict(options))]
+        str(request.model.path), settings, providers=[(provider, dict(options))]
     )
 
 
@@ -43,8 +43,8 @@ class CPUEngine:
     in_flight = 1
     memory = None
 
-    def __init__(self, model: Model, request: Request) -> None:
-        self.session = open_session(model, request, "CPUExecutionProvider", {})
+    def __init__(self, request: Request) -> None:
+        self.session = open_session(request, "CPUExecutionProvider", {})
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {request.threads} threads"
 
     def run(self, frames: Frames) -> Frames:
@@ -66,7 +66,7 @@ class CUDAEngine:
     options: Mapping[str, str] = {"use_tf32": "0"}
     device = "cuda"
 
-    def __init__(self, model: Model, request: Request) -> None:
+    def __init__(self, request: Request) -> None:
         if self.provider not in onnxruntime.get_available_providers():
             raise Unavailable("this ONNX Runtime was built without CUDA", INSTALL_CUDA)
         if self.device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
@@ -78,7 +78,7 @@ class CUDAEngine:
             # Before the session, so that the context it shares is not counted as the model's.
             buffers = [HostBuffers(shape, taken) for _ in range(self.in_flight)]
             before = ask_free(LIBRARY)
-            self.session = open_session(model, request, self.provider, self.options)
+            self.session = open_session(request, self.provider, self.options)
             # Without a GPU it falls back to the CPU in silence.
             if self.provider not in self.session.get_providers():
                 raise Unavailable("no CUDA device that ONNX Runtime can use", INSTALL_CUDA)

@@ -7,7 +7,7 @@ import queue
 import numpy as np
 
 from deblurgan.runtime.backends import Request, Unavailable
-from deblurgan.runtime.contract import Frames, Model
+from deblurgan.runtime.contract import Frames
 
 try:
     import openvino
@@ -22,10 +22,10 @@ MOST_IN_FLIGHT = 8
 class CPUEngine:
     memory = None
 
-    def __init__(self, model: Model, request: Request) -> None:
+    def __init__(self, request: Request) -> None:
         threads = request.threads
         core = openvino.Core()
-        network = core.read_model(model.path)
+        network = core.read_model(request.model.path)
         # A fixed size lets the engine plan its memory and fold the padding away.
         network.reshape([1, request.height, request.width, 3])
         # A frame a thread wastes least; for a single frame all threads must help.

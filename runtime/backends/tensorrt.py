@@ -34,10 +34,11 @@ class TensorRTEngine:
 
     flavour = "tensorrt"
 
-    def __init__(self, model: Model, request: Request) -> None:
+    def __init__(self, request: Request) -> None:
+        model = request.model
         warn = request.warn or (lambda _: None)
         is_built = isinstance(model, PlanModel)
-        path = model.path if is_built else self.find_plan(model, request)
+        path = model.path if is_built else self.find_plan(request)
         self.in_flight = FRAMES_IN_FLIGHT if request.overlap else 1
         with ExitStack() as undo:
             self.runner = PlanRunner(path, self.in_flight, warn)
@@ -58,10 +59,11 @@ class TensorRTEngine:
     def close(self) -> None:
         self.runner.close()
 
-    def find_plan(self, model: Model, request: Request) -> Path:
+    def find_plan(self, request: Request) -> Path:
         """In the cache, where it is built now if it is not there yet. Raises
         :class:`Unavailable` for what is missing to build and run it.
         """
+        model = request.model
         is_rtx = self.flavour == "tensorrt_rtx"
         try:
             bindings = find_bindings(rtx=is_rtx)

@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.frame_memory import FRAMES_AHEAD, codec_limits
 from deblurgan.runtime.tensorrt.device import find_device
 
 HARDWARE = ("auto", "cuda", "none")
@@ -157,10 +158,22 @@ def choose_encoder(
         options["crf"] = str(quality)
     if codec.preset is not None:
         options["preset"] = encoding.preset or codec.preset
+    if (lookahead := codec_limits(*size).lookahead) < FRAMES_AHEAD:
+        look_less_far(codec.encoder, options, lookahead)
     if name == "prores":
         options["profile"] = "4444" if pixel_format.startswith("yuv444") else "hq"
     lost = what_is_lost(coding, Coding.of(VideoFormat(pixel_format)), alpha)
     return Encoder(name, codec.encoder, options, pixel_format, lost, codec.tag)
+
+
+def look_less_far(encoder: str, options: dict[str, str], frames: int) -> None:
+    """Large frames by the dozen are gigabytes."""
+    if encoder == "libx264":
+        options["rc-lookahead"] = str(frames)
+    elif encoder == "libx265":
+        options["x265-params"] += f":rc-lookahead={frames}"
+    elif encoder == "libsvtav1":
+        options["svtav1-params"] += f":lookahead={frames}"
 
 
 def check_hardware(wished: str) -> None:

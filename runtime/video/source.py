@@ -14,6 +14,7 @@ from av import Packet, VideoFrame
 from numpy.typing import NDArray
 
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.frame_memory import codec_limits
 from deblurgan.runtime.image_file import to_8_bits
 from deblurgan.runtime.pipeline import Frame
 from deblurgan.runtime.video.codecs import Coding
@@ -65,6 +66,8 @@ class VideoSource:
         try:
             self.stream = main_video_stream(path, self.container)
             self.stream.thread_type = "AUTO"
+            size = self.stream.codec_context.width, self.stream.codec_context.height
+            self.stream.codec_context.thread_count = codec_limits(*size).decoder_threads
             self.passed_on = passed_on(self.container)
             chosen = {self.stream.index, *(s.index for s in self.passed_on)}
             self.left_out = [describe(s) for s in self.container.streams if s.index not in chosen]

@@ -26,7 +26,7 @@ class BoundOnCPU(onnxruntime.CUDAEngine):
 
 
 def load(model: Model, width: int, height: int, *, overlap: bool = True) -> Any:
-    return BoundOnCPU(model, Request(width, height, threads=1, overlap=overlap))
+    return BoundOnCPU(Request("onnxruntime-cuda", model, width, height, threads=1, overlap=overlap))
 
 
 def test_frames_in_flight_do_not_mix(negative: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_session_that_fell_back_to_the_processor_is_none(
     monkeypatch.setattr(
         onnxruntime,
         "open_session",
-        lambda model, request, *_: real(model, request, "CPUExecutionProvider", {}),
+        lambda request, *_: real(request, "CPUExecutionProvider", {}),
     )
     with pytest.raises(Unavailable, match="no CUDA device that ONNX Runtime can use"):
-        Fallen(open_model(negative), Request(64, 48, 1))
+        Fallen(Request("onnxruntime-cuda", open_model(negative), 64, 48, 1))

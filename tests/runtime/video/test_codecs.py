@@ -109,3 +109,12 @@ def test_the_gpu_encodes_where_it_can_do_the_same(monkeypatch: pytest.MonkeyPatc
 def test_the_gpu_encodes(codec: str) -> None:
     encoder, said = choose(Encoding(codec, hardware="cuda"), size=(640, 368))
     assert (encoder.name, said) == (CODECS[codec].nvenc, [])
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
+def test_encoders_look_less_far_ahead_of_large_frames(codec: str) -> None:
+    small, large = (
+        str(choose(Encoding(codec), size=size)[0].options) for size in (SIZE, (7680, 4320))
+    )
+    assert "lookahead" not in small
+    assert "lookahead" in large

@@ -28,7 +28,7 @@ Make = Callable[..., Path]
 class Unchanged:
     """A backend that gives every frame back: what is lost, the video code lost."""
 
-    description, in_flight = "unchanged", 2
+    description, in_flight, memory = "unchanged", 2, None
 
     def run(self, frames: Frames) -> Frames:
         return frames
@@ -230,19 +230,15 @@ def test_frames_that_change_their_size_are_scaled_and_said(
 ) -> None:
     """Two streams of H.264, one after the other, as a broadcast switches."""
     larger = np.ascontiguousarray(photo.repeat(2, 0).repeat(2, 1))
-    large = make_clip(
-        tmp_path / "large.h264", larger, times=list(range(5)), time_base=Fraction(1, 30)
-    )
+    times, base = list(range(5)), Fraction(1, 30)
+    large = make_clip(tmp_path / "large.h264", larger, times=times, time_base=base)
     small = make_clip(tmp_path / "small.h264", times=times, time_base=base)
     both, out = tmp_path / "both.h264", tmp_path / "out.mp4"
     both.write_bytes(small.read_bytes() + large.read_bytes())
     said: list[str] = []
-    with (
-        VideoSource(both, warn=said.append) as video,
-        VideoSink(tmp_path / "out.mp4", video, FAST) as sink,
-    ):
+    with VideoSource(both, warn=said.append) as video, VideoSink(out, video, FAST) as sink:
         deblur_video(video, sink, Unchanged())
-    assert len(contents(tmp_path / "out.mp4").frames) == 10
+    assert len(contents(out).frames) == 10
     assert sum("scaled to 160x96" in line for line in said) == 1
 
 
