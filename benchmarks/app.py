@@ -145,7 +145,8 @@ def video(
     output.print(
         f"{result.frames} frames: decode {result.decode:.2f}, engine {result.engine:.2f}, "
         f"encode {result.encode:.2f} CPU seconds alone; {result.wall:.2f} s together on "
-        f"{result.cores} cores: {result.ratio:.3f} of the ideal"
+        f"{result.cores} cores: {result.ratio:.3f} of the ideal; frames from memory without an "
+        f"encoder at {result.in_memory:.1%} of the engine's own rate"
     )
     write_json(json_file, {**asdict(result), "ratio": result.ratio})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deblurgan.benchmarks.speed import run_overlapping
+from deblurgan.benchmarks.speed import run_overlapping, seconds
 from deblurgan.runtime.backends import Backend, available_threads
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.pipeline import Frame, run_pipeline
@@ -18,13 +19,16 @@ from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 
+ROUNDS = 5
+
 
 @dataclass(frozen=True)
 class Efficiency:
     """CPU seconds of each part measured alone, and the whole job's wall seconds.
 
     ``ratio`` is wall / (sum of the parts / cores): 1 is a machine that never
-    waits and pays nothing for putting the parts together.
+    waits and pays nothing for putting the parts together. ``in_memory`` is the rate of
+    the pipeline, with decoded frames and no encoder, next to that of the engine alone.
     """
 
     frames: int
@@ -32,6 +36,7 @@ class Efficiency:
     engine: float
     encode: float
     wall: float
+    in_memory: float
     cores: int
 
     @property
@@ -49,7 +54,8 @@ def measure(clip: Path, deblurrer: Deblurrer, frames: int = 100) -> Efficiency:
         engine = cpu_seconds(lambda: run_overlapping(backend, [f.pixels[None] for f in decoded]))
         encode = cpu_seconds(lambda: encode_alone(source, decoded, out))
         wall = whole(clip, frames, backend, out)
-    return Efficiency(len(decoded), decode, engine, encode, wall, available_threads())
+    rate = compare_rates(backend, decoded)
+    return Efficiency(len(decoded), decode, engine, encode, wall, rate, available_threads())
 
 
 def decode_alone(clip: Path, frames: int) -> tuple[float, list[Frame]]:
@@ -64,6 +70,15 @@ def encode_alone(source: VideoSource, decoded: list[Frame], out: Path) -> None:
         for frame in decoded:
             sink.write(frame.origin, frame.pixels)
         sink.commit()
+
+
+def compare_rates(backend: Backend, decoded: list[Frame]) -> float:
+    """The engine's time alone by the pipeline's: the median of rounds in turn."""
+    pictures, ratios = [frame.pixels[None] for frame in decoded], []
+    for _ in range(ROUNDS):
+        alone = seconds(lambda: run_overlapping(backend, pictures))
+        ratios.append(alone / seconds(lambda: run_pipeline(decoded, backend, lambda _: None)))
+    return statistics.median(ratios)
 
 
 def whole(clip: Path, frames: int, backend: Backend, out: Path) -> float:

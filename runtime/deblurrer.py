@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 
@@ -48,6 +51,7 @@ class Deblurrer:
         self._first_size: tuple[int, int] | None = None
         self._engine: Backend | None = None
         self._loaded = (0, 0, False)
+        self._thread: ThreadPoolExecutor | None = None
 
     def __call__(self, frames: Frames) -> Frames:
         """Deblur one frame or a batch; the result has the shape of what came in.
@@ -55,20 +59,36 @@ class Deblurrer:
         Raises :class:`DeblurError` for anything but uint8 RGB frames of a size
         that the model takes.
         """
-        frames = np.asarray(frames)
-        right = frames.dtype == np.uint8 and frames.ndim in (3, 4) and frames.shape[-1] == 3
-        if not right or not frames.size:
-            raise DeblurError(
-                "frame",
-                expected="uint8 RGB, [height, width, 3] or [batch, height, width, 3]",
-                found=f"{frames.dtype} {list(frames.shape)}",
-                remedy="convert it first, with cv2.cvtColor for example",
-            )
+        frames = check_frames(frames)
         batch = np.ascontiguousarray(frames if frames.ndim == 4 else frames[None])
         height, width = batch.shape[1:3]
         engine = self.engine(width, height)
         deblurred = np.concatenate([engine.run(frame[None]) for frame in batch])
         return deblurred if frames.ndim == 4 else deblurred[0]
+
+    def stream(self, frames: Iterable[Frames]) -> Iterator[Frames]:
+        """Deblur frame after frame, ``[height, width, 3]`` each, in their order: more of
+        them a second than one by one, as several are worked on at a time. ``frames`` is
+        read a few ahead. Raises what :meth:`__call__` does, at the frame in question.
+        """
+        for (height, width), alike in groupby(map(check_frame, frames), lambda f: f.shape[:2]):
+            engine = self.engine(width, height, overlap=True)
+            waiting: deque[Future[Frames]] = deque()
+            with ThreadPoolExecutor(engine.in_flight, thread_name_prefix="engine") as threads:
+                for frame in alike:
+                    waiting.append(threads.submit(engine.run, frame[None]))
+                    if len(waiting) > engine.in_flight:
+                        yield waiting.popleft().result()[0]
+                while waiting:
+                    yield waiting.popleft().result()[0]
+
+    def submit(self, frames: Frames) -> Future[Frames]:
+        """The same as calling it, but at once: the result comes later, of one frame or batch
+        after the other. ``await asyncio.wrap_future(deblur.submit(frame))`` in a coroutine.
+        """
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="deblurrer")
+        return self._thread.submit(self, frames)
 
     def engine(self, width: int, height: int, *, overlap: bool = False) -> Backend:
         """The backend for frames of this size, loaded if it is not yet; ``overlap``
@@ -76,7 +96,7 @@ class Deblurrer:
         """
         wanted = (width, height, overlap)
         if self._engine is None or self._loaded != wanted:
-            self.close()
+            self._unload()
             self._first_size = self._first_size or (width, height)
             self._engine = open_backend(
                 self.model,
@@ -96,7 +116,15 @@ class Deblurrer:
         return self._engine
 
     def close(self) -> None:
-        """Give the engine's memory back; the next frame loads it again."""
+        """Wait for what was submitted, and give the engine's memory back; the next frame
+        loads it again.
+        """
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+        self._unload()
+
+    def _unload(self) -> None:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -111,3 +139,30 @@ class Deblurrer:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def check_frames(frames: Frames) -> Frames:
+    """Raise :class:`DeblurError` for anything but uint8 RGB."""
+    frames = np.asarray(frames)
+    right = frames.dtype == np.uint8 and frames.ndim in (3, 4) and frames.shape[-1] == 3
+    if not right or not frames.size:
+        raise DeblurError(
+            "frame",
+            expected="uint8 RGB, [height, width, 3] or [batch, height, width, 3]",
+            found=f"{frames.dtype} {list(frames.shape)}",
+            remedy="convert it first, with cv2.cvtColor for example",
+        )
+    return frames
+
+
+def check_frame(frame: Frames) -> Frames:
+    """A single one."""
+    frame = check_frames(frame)
+    if frame.ndim != 3:
+        raise DeblurError(
+            "frame",
+            expected="one frame after the other, [height, width, 3] each",
+            found=f"a batch, {list(frame.shape)}",
+            remedy="call the Deblurrer itself with a batch",
+        )
+    return frame
