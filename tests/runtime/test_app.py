@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -100,9 +101,24 @@ def test_what_is_there_is_not_overwritten_unless_told(
         (["in.mp4", "in.mp4", "-y"], "found the input itself"),
         (["in.mp4", "out.xyz"], "a video name ending in .mp4"),
         (["in.mp4", "nowhere/out.mp4"], "found no such folder; make it with: mkdir -p"),
-        (["in.mp4", "out.mp4", "--codec", "mpeg2"], "one of h264, hevc, av1"),
+        (["in.mp4", "out.mp4", "--codec", "mpeg2"], "one of h264, hevc, av1, ffv1, prores"),
         (["in.mp4", "out.mp4", "--quality", "99"], "0 (best) to 51 for h264"),
         (["in.mp4", "out.mp4", "--backend", "abacus"], "found abacus"),
+        (["in.mp4"], "OUT: expected where to write, found nothing; deblur-video"),
+        (["in.mp4", "out.mp4", "--start", "soon"], "--start: expected seconds"),
+        (["in.mp4", "out.mp4", "--start", "60"], "--start: expected a time within"),
+        (["in.mp4", "out.mp4", "--duration", "0"], "more than nothing"),
+        (["in.mp4", "out.mp4", "--compare", "diagonal"], "side or split, found diagonal"),
+        (["in.mp4", "out.mp4", "--hardware", "steam"], "one of auto, cuda, none"),
+        (["in.mp4", "out.mp4", "--tile", "large"], "auto, none or a number of pixels"),
+        (["in.mp4", "out.mp4", "--tile", "8"], "neighbours share"),
+        (["in.mp4", "out.mp4", "--memory-limit", "4"], "write --memory-limit 4G"),
+        (["in.mp4", "out.mp4", "--json", "out.mp4"], "another name than the output's"),
+        (["in.mp4", "out.mp4", "--json", "nowhere/r.json"], "no such folder"),
+        (["in.mp4", "--preview", "look.txt"], "a picture name ending in"),
+        (["photo.png", "out.png", "--start", "1"], "--start, --duration: expected a video"),
+        (["photo.png", "out.png", "--compare", "side"], "--compare: expected a video"),
+        (["photo.png", "--preview", "look.png"], "--preview: expected a video"),
         (["in.mp4", "out.mp4", "--model", "nowhere.onnx"], "found no such file"),
         (["text.png", "out.png"], "found a file that does not decode"),
         (["empty", "out"], "empty: expected pictures"),
@@ -121,8 +137,11 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("not a picture")
     cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros((8, 8, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((32, 32, 3), np.uint8))
     before = sorted(tmp_path.rglob("*"))
-    places = [tmp_path / word if i < 2 else word for i, word in enumerate(words)]
+    places = [tmp_path / word if "." in word else word for word in words]
+    if words[0] == "empty":
+        places = [tmp_path / word for word in words]
     model = [] if "--model" in words else ["--model", negative]
     assert deblur_video(*places, *model) == 2
     error = capsys.readouterr().err.strip()
@@ -253,6 +272,65 @@ def test_a_clip_that_was_cut_off_is_said(
     assert not (tmp_path / "out.mp4").exists()
 
 
+def test_a_preview_alone_and_before_the_run(
+    make_clip: Make, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, look, out = make_clip(tmp_path / "in.mp4"), tmp_path / "look.png", tmp_path / "out.mp4"
+    assert deblur_video(clip, "--preview", look, "--model", negative) == 0
+    picture = cv2.imread(str(look))
+    assert picture.shape[1] > 2 * 160
+    assert picture.shape[0] > 3 * 96
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "look.png"]
+    assert deblur_video(clip, out, "--preview", look, "--model", negative) == 2
+    assert "replace it with -y" in capsys.readouterr().err
+    assert deblur_video(clip, out, "--preview", look, "--model", negative, "-y") == 0
+    assert out.exists()
+
+
+def test_a_part_compared_and_reported(
+    make_clip: Make, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = make_clip(tmp_path / "in.mp4", times=[512 * i for i in range(60)], sound=True)
+    out, report = tmp_path / "out.mkv", tmp_path / "report.json"
+    words = [clip, out, "--start", "0:00:01", "--duration", "0.5", "--compare", "side"]
+    assert deblur_video(*words, "--json", report, "--model", negative) == 0
+    assert "read again: 15 frames" in capsys.readouterr().err
+    with av.open(str(out)) as video:
+        assert (video.streams.video[0].width, video.streams.video[0].height) == (320, 96)
+        times = [frame.time for frame in video.decode(video=0)]
+    assert times[0] == 0
+    assert len(times) == 15
+    values = json.loads(report.read_text())
+    assert values["frames"] == 15
+    assert values["verified"] is True
+    assert values["packets_passed_on"] > 20
+    assert values["limit"] in values["stages"]
+    assert values["peak_memory"] > 10_000_000
+    assert 0 < values["stages"]["engine"]["share"] <= 1
+
+
+def test_streams_that_do_not_fit_are_refused_and_dropped_when_told(
+    make_clip: Make, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4", sound=True), tmp_path / "out.webm"
+    assert deblur_video(clip, out, "--model", negative, "--preset", "12") == 2
+    assert "write out.mkv, or leave such out with --drop-streams" in capsys.readouterr().err
+    words = [clip, out, "--model", negative, "--preset", "12", "--drop-streams"]
+    assert deblur_video(*words) == 0
+    assert "left out: stream 1 (audio aac)" in capsys.readouterr().err
+
+
+def test_hdr_is_refused_with_the_command_that_converts(
+    make_clip: Make, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = make_clip(
+        tmp_path / "in.mkv", codec="libx265", pixel_format="yuv420p10le", tags=(9, 1, 9, 16)
+    )
+    assert deblur_video(clip, tmp_path / "out.mp4", "--model", negative) == 2
+    assert "found HDR (PQ); convert it first: ffmpeg" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
+
+
 def test_quiet_says_errors_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert deblur_video(tmp_path / "missing.mp4", tmp_path / "out.mp4", "-q") == 2
     assert "missing.mp4: expected" in capsys.readouterr().err
@@ -309,7 +387,10 @@ def test_a_terminal_sees_a_bar_with_fps_and_engine_time(
     os.close(ours)
     assert process.wait(60) == 0, seen
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
-    assert re.search(r"\d+/400 frames +[\d.]+ fps, engine \d+ ms a frame", text)
+    assert re.search(
+        r"\d+/400 frames +[\d.]+ fps, engine \d+ ms a frame, (decode|engine|encode)-bound \d+%",
+        text,
+    )
 
 
 @pytest.mark.slow
