@@ -119,7 +119,10 @@ def test_what_is_missing_is_said_with_how_to_install_it(machine: Any, negative: 
     pytest.importorskip("onnxruntime")
     backend = open_backend(model, 96, 64, warn=warnings.append)
     assert "TensorRT" not in backend.description
-    assert [line for line in warnings if "tensorrt" in line] == [], "no news: it was never here"
+    (warning,) = warnings
+    assert warning.startswith("NVIDIA GeForce RTX 4090 (compute capability 8.9, 128 multip")
+    assert "is not used: tensorrt: none; tensorrt-rtx: none; onnxruntime-cuda:" in warning
+    assert warning.endswith("; pip install x")
 
 
 def test_without_a_gpu_nothing_of_it_is_imported(
@@ -181,6 +184,16 @@ def test_pictures_of_many_sizes_build_one_plan(machine: Any, negative: Path) -> 
         deblur(FRAME[0, :, :80])
         deblur(FRAME[0, :, :64])
     assert [options.profile.max.width for options in machine.builds[-2:]] == [80, 64]
+
+
+def test_pictures_of_many_sizes_are_built_where_nothing_else_is_here(
+    machine: Any, negative: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "ENGINES", {"tensorrt": backends.ENGINES["tensorrt"]})
+    with Deblurrer(negative) as deblur:
+        for width in (96, 80):
+            assert np.array_equal(deblur(FRAME[0, :, :width]), 255 - FRAME[0, :, :width])
+    assert [options.profile.max.width for options in machine.builds] == [96, 80]
 
 
 # A plan is a model.
