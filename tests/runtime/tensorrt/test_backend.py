@@ -22,7 +22,7 @@ from deblurgan.runtime.model_store import find_model
 from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan
 from deblurgan.runtime.tensorrt.device import Device, find_device
 from deblurgan.runtime.tensorrt.kernel_cache import kernels_path
-from deblurgan.runtime.tensorrt.runner import WrongPicture
+from deblurgan.runtime.tensorrt.runner import PlanRunner, WrongPicture
 from deblurgan.runtime.tensorrt.sidecar import PlanCard, open_plan, sidecar_path, write_plan
 
 FRAME = np.arange(64 * 96 * 3, dtype=np.int64).astype(np.uint8).reshape(1, 64, 96, 3)
@@ -58,6 +58,12 @@ def machine(
             raise machine.missing
         return SimpleNamespace(trt=fakes, title="TensorRT 10.3.0")
 
+    def load(*arguments: Any) -> PlanRunner:
+        loaded.append(PlanRunner(*arguments))  # else one that is left open goes at any time
+        return loaded[-1]
+
+    loaded: list[PlanRunner] = []
+    monkeypatch.setattr(tensorrt, "PlanRunner", load)
     monkeypatch.setattr(backends, "find_device", lambda: machine.device)
     monkeypatch.setattr(tensorrt, "find_device", lambda: machine.device)
     monkeypatch.setattr(tensorrt, "find_bindings", find)
