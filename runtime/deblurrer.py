@@ -13,7 +13,7 @@ from types import TracebackType
 import numpy as np
 
 from deblurgan.runtime import backends
-from deblurgan.runtime.backends import Backend, open_backend
+from deblurgan.runtime.backends import Backend, NoEngine, open_backend
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.fitting import Tile, load_fitting
@@ -26,7 +26,8 @@ class Deblurrer:
     ``model`` is a shipped model's name or a path; ``backend``, ``threads``,
     ``progress`` and ``warn`` are as in :func:`~deblurgan.runtime.backends.open_backend`.
     The engine is loaded at the first frame, and again when the size changes. With ``auto``
-    a plan is built for the first size alone: pictures may have a hundred.
+    a plan is built for the first size alone, where another engine takes the others:
+    pictures may have a hundred.
 
     ``tile`` is the side in pixels of the tiles that a larger frame is cut into, "auto" to
     cut only what does not fit into ``memory_limit`` (bytes for the whole process; by
@@ -98,22 +99,31 @@ class Deblurrer:
         if self._engine is None or self._loaded != wanted:
             self._unload()
             self._first_size = self._first_size or (width, height)
-            self._engine = open_backend(
+            self._engine = self._open(width, height, overlap)
+            self._loaded = wanted
+        return self._engine
+
+    def _open(self, width: int, height: int, overlap: bool) -> Backend:
+        def open_(may_build: bool) -> Backend:
+            return open_backend(
                 self.model,
                 width,
                 height,
                 name=self.backend_name,
                 threads=self.threads,
                 overlap=overlap,
-                may_build=(
-                    self.backend_name != backends.AUTO or self._first_size == (width, height)
-                ),
+                may_build=may_build,
                 progress=self.progress,
                 warn=self.warn,
                 fit=partial(load_fitting, tile=self.tile, memory_limit=self.memory_limit),
             )
-            self._loaded = wanted
-        return self._engine
+
+        if self.backend_name != backends.AUTO or self._first_size == (width, height):
+            return open_(may_build=True)
+        try:
+            return open_(may_build=False)
+        except NoEngine:  # then a plan is all there is
+            return open_(may_build=True)
 
     def close(self) -> None:
         """Wait for what was submitted, and give the engine's memory back; the next frame

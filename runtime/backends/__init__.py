@@ -129,19 +129,19 @@ def open_backend(
     model.check_frame(width, height)
     candidates = choose_candidates(model, name)
     most = available_threads()
-    reasons, remedies = [], []
+    reasons, unavailable = [], {}
     for candidate in candidates:
         request = Request(
             candidate, model, width, height, min(threads or most, most), overlap, may_build,
             progress, warn,
         )  # fmt: skip
         try:
-            return load(request) if fit is None else fit(request, partial(load_other, request))
+            backend = load(request) if fit is None else fit(request, partial(load_other, request))
         except DoesNotFit:
             raise
         except Unavailable as reason:
             reasons.append(f"{candidate}: {reason}")
-            remedies.append(reason.remedy)
+            unavailable[candidate] = reason
         except Exception as error:
             if len(candidates) == 1:
                 raise
@@ -151,12 +151,27 @@ def open_backend(
             reasons.append(f"{candidate}: {kind}{first}")
             if warn is not None:
                 warn(f"{reasons[-1]}; the next engine is tried")
+        else:
+            if warn is not None and candidate not in NEED_GPU:
+                warn_of_idle_gpu(unavailable, warn)
+            return backend
     raise NoEngine(
         "backend",
         expected="an engine that runs here" if name == AUTO else f"{name} to run here",
         found="; ".join(reasons),
-        remedy=remedies[0] if name != AUTO else f"{INSTALL} (NVIDIA: [gpu] or [trt] instead)",
+        remedy=f"{INSTALL} (NVIDIA: [gpu] or [trt] instead)"
+        if name == AUTO
+        else unavailable[name].remedy,
     )
+
+
+def warn_of_idle_gpu(unavailable: dict[str, Unavailable], warn: Callable[[str], None]) -> None:
+    """A GPU that is here and computes nothing is worth a word."""
+    device = find_device() if unavailable else None
+    if device is not None:
+        reasons = "; ".join(f"{name}: {unavailable[name]}" for name in unavailable)
+        remedy = next(iter(unavailable.values())).remedy
+        warn(f"{device.description} is not used: {reasons}; {remedy}")
 
 
 def choose_candidates(model: Model, name: str) -> tuple[str, ...]:

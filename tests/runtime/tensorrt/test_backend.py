@@ -22,7 +22,7 @@ from deblurgan.runtime.model_store import find_model
 from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan
 from deblurgan.runtime.tensorrt.device import Device, find_device
 from deblurgan.runtime.tensorrt.kernel_cache import kernels_path
-from deblurgan.runtime.tensorrt.runner import WrongPicture
+from deblurgan.runtime.tensorrt.runner import PlanRunner, WrongPicture
 from deblurgan.runtime.tensorrt.sidecar import PlanCard, open_plan, sidecar_path, write_plan
 
 FRAME = np.arange(64 * 96 * 3, dtype=np.int64).astype(np.uint8).reshape(1, 64, 96, 3)
@@ -58,6 +58,12 @@ def machine(
             raise machine.missing
         return SimpleNamespace(trt=fakes, title="TensorRT 10.3.0")
 
+    def load(*arguments: Any) -> PlanRunner:
+        loaded.append(PlanRunner(*arguments))  # else one that is left open goes at any time
+        return loaded[-1]
+
+    loaded: list[PlanRunner] = []
+    monkeypatch.setattr(tensorrt, "PlanRunner", load)
     monkeypatch.setattr(backends, "find_device", lambda: machine.device)
     monkeypatch.setattr(tensorrt, "find_device", lambda: machine.device)
     monkeypatch.setattr(tensorrt, "find_bindings", find)
@@ -119,7 +125,10 @@ def test_what_is_missing_is_said_with_how_to_install_it(machine: Any, negative: 
     pytest.importorskip("onnxruntime")
     backend = open_backend(model, 96, 64, warn=warnings.append)
     assert "TensorRT" not in backend.description
-    assert [line for line in warnings if "tensorrt" in line] == [], "no news: it was never here"
+    (warning,) = warnings
+    assert warning.startswith("NVIDIA GeForce RTX 4090 (compute capability 8.9, 128 multip")
+    assert "is not used: tensorrt: none; tensorrt-rtx: none; onnxruntime-cuda:" in warning
+    assert warning.endswith("; pip install x")
 
 
 def test_without_a_gpu_nothing_of_it_is_imported(
@@ -181,6 +190,16 @@ def test_pictures_of_many_sizes_build_one_plan(machine: Any, negative: Path) -> 
         deblur(FRAME[0, :, :80])
         deblur(FRAME[0, :, :64])
     assert [options.profile.max.width for options in machine.builds[-2:]] == [80, 64]
+
+
+def test_pictures_of_many_sizes_are_built_where_nothing_else_is_here(
+    machine: Any, negative: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "ENGINES", {"tensorrt": backends.ENGINES["tensorrt"]})
+    with Deblurrer(negative) as deblur:
+        for width in (96, 80):
+            assert np.array_equal(deblur(FRAME[0, :, :width]), 255 - FRAME[0, :, :width])
+    assert [options.profile.max.width for options in machine.builds] == [96, 80]
 
 
 # A plan is a model.

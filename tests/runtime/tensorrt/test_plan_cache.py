@@ -19,11 +19,13 @@ from deblurgan.runtime.tensorrt import plan_cache
 from deblurgan.runtime.tensorrt.bindings import Bindings
 from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan
 from deblurgan.runtime.tensorrt.device import Device
+from deblurgan.runtime.tensorrt.kernel_cache import kernels_path
 from deblurgan.runtime.tensorrt.machine import Machine
 from deblurgan.runtime.tensorrt.plan_cache import (
     cached_plan,
     clear_plans,
     entry_path,
+    is_cached,
     list_plans,
     plans_folder,
 )
@@ -367,6 +369,27 @@ def test_clearing_leaves_what_is_being_built(
 
 
 # Where it cannot be.
+
+
+def test_what_is_cached_is_known_without_building(
+    builds: list[Any], model: Model, options: BuildOptions
+) -> None:
+    assert not is_cached(model, options)
+    cached_plan(model, options)
+    assert is_cached(model, options)
+    assert not is_cached(model, replace(options, workspace=1 << 30))
+    assert len(builds) == 1
+
+
+def test_kernels_belong_to_their_entry(
+    builds: list[Any], model: Model, options: BuildOptions, cache: Path
+) -> None:
+    path = cached_plan(model, options)
+    size = list_plans()[0].size
+    kernels_path(path).write_bytes(b"12345")
+    assert list_plans()[0].size == size + 5
+    clear_plans()
+    assert names(cache) == []
 
 
 def test_the_cache_is_where_xdg_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
