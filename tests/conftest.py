@@ -136,15 +136,16 @@ def write_clip(
     subtitles: bool = False,
     tags: tuple[int, int, int, int] = (2, 0, 2, 2),
     rotation: int = 0,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """A clip whose frames are shown at ``times`` (ticks of ``time_base``); ``tags``
     are matrix, range, primaries and transfer.
     """
     times = times or [512 * i for i in range(12)]
     with av.open(str(path), "w") as output:
-        stream = output.add_stream(
-            codec, rate=Fraction(30), options={"bf": "2"} if codec == "libx264" else None
-        )
+        if options is None and codec == "libx264":
+            options = {"bf": "2"}
+        stream = output.add_stream(codec, rate=Fraction(30), options=options)
         context = stream.codec_context
         stream.height, stream.width = photo.shape[:2]
         stream.pix_fmt = pixel_format

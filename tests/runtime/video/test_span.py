@@ -73,3 +73,46 @@ def test_a_start_behind_the_end_is_refused(make_clip: Callable[..., Path], tmp_p
     clip = make_clip(tmp_path / "in.mp4")
     with pytest.raises(DeblurError, match=r"--start: expected a time within .* 0\.40 s"):
         VideoSource(clip, span=Span(Fraction(7)))
+
+
+def test_a_span_of_an_open_gop_starts_with_the_right_picture(
+    make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Its key frames are followed by pictures that are shown before them, and refer to
+    what lies before.
+    """
+    clip = tmp_path / "in.mp4"
+    times = [512 * i for i in range(120)]
+    make_clip(
+        clip, times=times, options={"bf": "3", "x264-params": "open-gop=1:keyint=10:b-adapt=0"}
+    )
+    with VideoSource(clip) as source:
+        whole = [item for item in source if isinstance(item, Frame)]
+    for first in (9, 10, 49, 50, 58, 71):
+        with VideoSource(clip, span=Span(Fraction(first, 30), Fraction(1, 6))) as source:
+            part = [item for item in source if isinstance(item, Frame)]
+        assert len(part) == 5
+        for here, there in zip(part, whole[first:], strict=False):
+            assert (here.pixels == there.pixels).all()
+
+
+def test_what_an_edit_list_leaves_out_stays_left_out(
+    make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A part of a clip without encoding it anew, as players and phones cut."""
+    clip, cut = make_clip(tmp_path / "in.mp4", times=TIMES, sound=True), tmp_path / "cut.mp4"
+    with av.open(str(clip)) as old, av.open(str(cut), "w") as new:
+        copies = {s.index: new.add_stream_from_template(s) for s in old.streams}
+        for packet in old.demux():
+            if packet.size:
+                base = packet.time_base
+                packet.stream = copies[packet.stream.index]
+                packet.pts -= round(Fraction(1, 2) / base)
+                packet.dts -= round(Fraction(1, 2) / base)
+                new.mux(packet)
+    with av.open(str(cut)) as file:
+        shown = [frame.pts * frame.time_base for frame in file.decode(video=0)]
+    with VideoSource(cut) as source:
+        frames = [item.origin for item in source if isinstance(item, Frame)]
+    assert [frame.pts * frame.time_base for frame in frames] == shown
+    assert len(shown) < 60
