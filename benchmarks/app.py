@@ -130,6 +130,9 @@ def video(
     frames: Annotated[int, typer.Option(min=1, help="How many of its frames.")] = 100,
     model: ModelOption = DEFAULT,
     backend: BackendOption = backends.AUTO,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of a CPU engine; all by default.")
+    ] = None,
     json_file: JsonOption = None,
 ) -> None:
     """The whole video job's wall time next to what its parts cost alone.
@@ -140,7 +143,7 @@ def video(
     from deblurgan.benchmarks.video import measure
 
     check_json_target(json_file)
-    with Deblurrer(model, backend=backend) as deblurrer:
+    with Deblurrer(model, backend=backend, threads=threads) as deblurrer:
         result = measure(clip, deblurrer, frames)
     output.print(
         f"{result.frames} frames: decode {result.decode:.2f}, engine {result.engine:.2f}, "

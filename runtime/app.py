@@ -15,14 +15,14 @@ from deblurgan.runtime.before_after import BeforeAfter
 from deblurgan.runtime.compare import LAYOUTS, Comparison, check_layout
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.fitting import parse_tile
-from deblurgan.runtime.memory import parse_memory
 from deblurgan.runtime.model_store import DEFAULT
 from deblurgan.runtime.pictures import deblur_pictures, is_picture, list_jobs
 from deblurgan.runtime.preview import save_preview
 from deblurgan.runtime.progress import FrameProgress
 from deblurgan.runtime.report import describe_run
 from deblurgan.runtime.targets import check_beside, check_picture_beside, check_target
+from deblurgan.runtime.tiling.fitting import parse_tile
+from deblurgan.runtime.tiling.memory import parse_memory
 from deblurgan.runtime.video.codecs import CODECS, HARDWARE, Encoding, check_hardware
 from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import VideoSink

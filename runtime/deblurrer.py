@@ -16,8 +16,8 @@ from deblurgan.runtime import backends
 from deblurgan.runtime.backends import Backend, NoEngine, open_backend
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.fitting import Tile, load_fitting
 from deblurgan.runtime.model_store import DEFAULT, find_model
+from deblurgan.runtime.tiling.fitting import Tile, load_fitting
 
 
 class Deblurrer:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.contract import Model
-from deblurgan.runtime.memory import peak_memory
 from deblurgan.runtime.pipeline import STAGES, StageClock
+from deblurgan.runtime.tiling.memory import peak_memory
 from deblurgan.runtime.whole_file import write_whole
 
 

@@ -119,7 +119,7 @@ def open_backend(
     TensorRT builds a plan the first time, which may take minutes: ``progress`` is told
     how much of how much is done; without ``may_build`` it is left out where no plan is
     at hand. ``warn`` is told what the user should know. ``fit`` may load the engine for
-    tiles of the frame (:mod:`deblurgan.runtime.fitting`); without it a frame stays whole.
+    tiles of the frame (:mod:`deblurgan.runtime.tiling.fitting`); without it a frame stays whole.
 
     Raises :class:`NoEngine` when the named backend, or with ``auto`` every backend, is
     missing here, :class:`DoesNotFit` as ``fit`` does, and :class:`DeblurError` for a frame

@@ -12,8 +12,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.frame_memory import FRAMES_AHEAD, codec_limits
 from deblurgan.runtime.tensorrt.device import find_device
+from deblurgan.runtime.tiling.frame_memory import FRAMES_AHEAD, codec_limits
 
 HARDWARE = ("auto", "cuda", "none")
 # By chroma and bits.

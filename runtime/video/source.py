@@ -14,9 +14,9 @@ from av import Packet, VideoFrame
 from numpy.typing import NDArray
 
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.frame_memory import codec_limits
 from deblurgan.runtime.image_file import to_8_bits
 from deblurgan.runtime.pipeline import Frame
+from deblurgan.runtime.tiling.frame_memory import codec_limits
 from deblurgan.runtime.video.codecs import Coding
 from deblurgan.runtime.video.colour import Colour, ColourConverter
 from deblurgan.runtime.video.span import Span

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deblurgan.export.onnx_export import ExportReport
-from deblurgan.runtime.whole_picture import find_whole_picture_operators
+from deblurgan.runtime.tiling.whole_picture import find_whole_picture_operators
 from deblurgan.train.checkpoint import Checkpoint
 
 Exported = tuple[Checkpoint, ExportReport]

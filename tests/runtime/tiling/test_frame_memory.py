@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from deblurgan.runtime.frame_memory import codec_limits, frame_memory
+from deblurgan.runtime.tiling.frame_memory import codec_limits, frame_memory
 
 GIB = 1 << 30
 SIZES = [(640, 360), (1280, 720), (1920, 1080), (3840, 2160), (7680, 4320), (16384, 8640)]

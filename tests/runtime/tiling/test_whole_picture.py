@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deblurgan.runtime.model_store import DEFAULT, find_model
-from deblurgan.runtime.whole_picture import find_whole_picture_operators
+from deblurgan.runtime.tiling.whole_picture import find_whole_picture_operators
 
 onnx = pytest.importorskip("onnx")
 node = onnx.helper.make_node

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from deblurgan.runtime import engine_memory
 from deblurgan.runtime.backends import Request
 from deblurgan.runtime.contract import Model, open_model
-from deblurgan.runtime.engine_memory import EngineMemory, heaviest, measure_engine
-from deblurgan.runtime.memory import used_memory
 from deblurgan.runtime.model_store import DEFAULT, find_model
+from deblurgan.runtime.tiling import engine_memory
+from deblurgan.runtime.tiling.engine_memory import EngineMemory, heaviest, measure_engine
+from deblurgan.runtime.tiling.memory import used_memory
 
 
 def request_for(model: Model) -> Request:

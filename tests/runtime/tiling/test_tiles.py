@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deblurgan.runtime import Deblurrer
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.model_store import DEFAULT, find_model
-from deblurgan.runtime.tiles import (
+from deblurgan.runtime.tiling.tiles import (
     RAMP,
     WHOLE,
     TiledBackend,

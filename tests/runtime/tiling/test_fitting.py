@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deblurgan.runtime import DeblurError, Deblurrer, fitting
+from deblurgan.runtime import DeblurError, Deblurrer
 from deblurgan.runtime.backends import DoesNotFit, Request
 from deblurgan.runtime.contract import ModelCard, open_model
-from deblurgan.runtime.engine_memory import EngineMemory
-from deblurgan.runtime.fitting import Choice, Tile, choose_tile
-from deblurgan.runtime.frame_memory import frame_memory
-from deblurgan.runtime.memory import used_memory
-from deblurgan.runtime.tiles import smallest_side
+from deblurgan.runtime.tiling import fitting
+from deblurgan.runtime.tiling.engine_memory import EngineMemory
+from deblurgan.runtime.tiling.fitting import Choice, Tile, choose_tile
+from deblurgan.runtime.tiling.frame_memory import frame_memory
+from deblurgan.runtime.tiling.memory import used_memory
+from deblurgan.runtime.tiling.tiles import smallest_side
 
 GIB = 1 << 30
 # As measured with the shipped model in OpenVINO.

@@ -8,12 +8,12 @@ from typing import Literal
 
 from deblurgan.runtime.backends import Backend, DoesNotFit, Load, Request
 from deblurgan.runtime.contract import Model
-from deblurgan.runtime.engine_memory import EngineMemory, heaviest, measure_engine
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.frame_memory import frame_memory
-from deblurgan.runtime.memory import default_limit, format_memory, used_memory
-from deblurgan.runtime.tiles import TiledBackend, cut_frame, overlap, round_up, smallest_side
-from deblurgan.runtime.whole_picture import find_whole_picture_operators
+from deblurgan.runtime.tiling.engine_memory import EngineMemory, heaviest, measure_engine
+from deblurgan.runtime.tiling.frame_memory import frame_memory
+from deblurgan.runtime.tiling.memory import default_limit, format_memory, used_memory
+from deblurgan.runtime.tiling.tiles import TiledBackend, cut_frame, overlap, round_up, smallest_side
+from deblurgan.runtime.tiling.whole_picture import find_whole_picture_operators
 
 # "auto": in tiles when the frame does not fit; a number: tiles of so many pixels a side.
 Tile = Literal["auto"] | int | None

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deblurgan.runtime import DeblurError
-from deblurgan.runtime.memory import (
+from deblurgan.runtime.tiling.memory import (
     default_limit,
     format_memory,
     free_memory,

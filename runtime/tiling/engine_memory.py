@@ -17,7 +17,7 @@ import numpy as np
 
 from deblurgan.runtime.backends import Backend, Request, open_backend
 from deblurgan.runtime.contract import open_model
-from deblurgan.runtime.memory import peak_memory
+from deblurgan.runtime.tiling.memory import peak_memory
 
 # Pixels a side; the model's stride divides them.
 SIDES = (256, 512)
