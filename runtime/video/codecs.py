@@ -91,11 +91,6 @@ class Encoder:
     lost: tuple[str, ...] = ()
     tag: str | None = None
 
-    @property
-    def bits(self) -> int:
-        """Of each colour."""
-        return VideoFormat(self.pixel_format).components[0].bits
-
 
 @dataclass(frozen=True)
 class Coding:
