@@ -20,7 +20,12 @@ from deblurgan.runtime.pictures import deblur_pictures, is_picture, list_jobs
 from deblurgan.runtime.preview import save_preview
 from deblurgan.runtime.progress import FrameProgress
 from deblurgan.runtime.report import describe_run
-from deblurgan.runtime.targets import check_beside, check_picture_beside, check_target
+from deblurgan.runtime.targets import (
+    check_all_apart,
+    check_beside,
+    check_picture_beside,
+    check_target,
+)
 from deblurgan.runtime.tiling.fitting import parse_tile
 from deblurgan.runtime.tiling.memory import parse_memory
 from deblurgan.runtime.video.codecs import CODECS, HARDWARE, Encoding, check_hardware
@@ -209,6 +214,14 @@ def deblur(
     check_picture_beside(before_after, source, target, overwrite)
     check_picture_beside(preview, source, target, overwrite)
     check_beside(json, source, target, overwrite)
+    check_all_apart(target, before_after, preview, json)
+    if target is None and (before_after or json or compare):
+        raise DeblurError(
+            "--before-after, --json, --compare",
+            expected="an OUT to go with them",
+            found="--preview alone",
+            remedy="name OUT, or leave them out",
+        )
     check_layout(compare)
     check_hardware(hardware)
     pictures = source.is_dir() or is_picture(source)
@@ -313,6 +326,14 @@ def say_of_input(job: Job, source: VideoSource) -> None:
             remedy="convert it first: ffmpeg -i FILE -vf "
             "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,"
             "format=yuv420p -c:a copy SDR.mp4",
+        )
+    if not source.colour.is_known:
+        raise DeblurError(
+            job.source,
+            expected="colours coded in the ways of BT.601, 709, 2020, 240M or FCC",
+            found=f"matrix {source.colour.matrix} of H.273",
+            remedy="convert it first: ffmpeg -i FILE -vf scale=out_color_matrix=bt709 "
+            "-colorspace bt709 -c:a copy CONVERTED.mp4",
         )
     if source.is_interlaced:
         job.warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from deblurgan.runtime import console
 from deblurgan.runtime.before_after import compose
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image
 from deblurgan.runtime.pipeline import Frame
 from deblurgan.runtime.video.source import VideoSource
@@ -28,10 +30,21 @@ def save_preview(path: Path, video: Path, span: Span, deblurrer: Deblurrer) -> N
     made = []
     for start in spread(video, span):
         console.check_interrupted()
-        with VideoSource(video, span=Span(start)) as source:
-            blurred = next(item.pixels for item in source if isinstance(item, Frame))
-        made.append(shrink(compose(blurred, deblurrer(blurred))))
+        # Sound may last longer than the picture, and what is told of it be wrong.
+        with suppress(DeblurError):
+            made.append(show(first_frame(video, Span(start)), deblurrer))
+    if not made:
+        made.append(show(first_frame(video, span), deblurrer))
     save_image(path, np.vstack(made)[:, :, ::-1])
+
+
+def first_frame(video: Path, span: Span) -> Frames:
+    with VideoSource(video, span=span) as source:
+        return next(item.pixels for item in source if isinstance(item, Frame))
+
+
+def show(blurred: Frames, deblurrer: Deblurrer) -> Frames:
+    return shrink(compose(blurred, deblurrer(blurred)))
 
 
 def spread(video: Path, span: Span) -> list[Fraction]:

@@ -65,6 +65,19 @@ def check_beside(path: Path | None, source: Path, target: Path | None, overwrite
     check_free(path, source, overwrite)
 
 
+def check_all_apart(*paths: Path | None) -> None:
+    """Two outputs of one run have two names."""
+    names = [path.absolute() for path in paths if path is not None]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise DeblurError(
+                name,
+                expected="a name of its own for each output",
+                found="one name twice",
+                remedy="choose another name",
+            )
+
+
 def check_picture_beside(
     picture: Path | None, source: Path, target: Path | None, overwrite: bool
 ) -> None:

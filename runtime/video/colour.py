@@ -14,7 +14,8 @@ from deblurgan.runtime.contract import Frames
 
 # libswscale's numbers of the matrices (PyAV names only some), by H.273 code point.
 ITU709, FCC, ITU601, SMPTE240M, BT2020 = 1, 4, 5, 7, 9
-MATRICES = {1: ITU709, 4: FCC, 5: ITU601, 6: ITU601, 7: SMPTE240M, 9: BT2020}
+MATRICES = {1: ITU709, 4: FCC, 5: ITU601, 6: ITU601, 7: SMPTE240M, 9: BT2020, 10: BT2020}
+UNTAGGED = (2, 3)
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 
 # libswscale's flags, by number likewise. Exact rounding and full chroma: what is
@@ -39,6 +40,8 @@ class Colour:
         if frame.format.is_rgb:  # has no matrix; it gets the commonest, and keeps its range
             return cls(1, True, int(ColorRange.JPEG), frame.color_primaries, frame.color_trc)
         full = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
+        # What everyone takes grey for, where nothing says otherwise.
+        full |= frame.format.name.startswith("gray") and frame.color_range != ColorRange.MPEG
         return cls(
             matrix=frame.colorspace,
             full_range=full,
@@ -51,6 +54,11 @@ class Colour:
     def hdr(self) -> str | None:
         """The name of the HDR transfer curve, if it is one."""
         return HDR_TRANSFERS.get(self.transfer)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its matrix is one of those that are converted here."""
+        return self.matrix in MATRICES or self.matrix in UNTAGGED
 
     def limited(self) -> Colour:
         """The same in limited range, for a codec that knows no other."""

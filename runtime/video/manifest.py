@@ -17,8 +17,13 @@ from typing import Any, cast
 import av
 from av import Packet, VideoFrame
 
+from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.video.colour import Colour
 from deblurgan.runtime.video.streams import display_matrix
+
+NO_TEXT = b"\0\0"
+# As far as every container tells a rotation: the 2x2 part of the matrix, of 16.16 numbers.
+TURNING, LITTLE = (0, 1, 3, 4), 64
 
 
 class Track:
@@ -26,14 +31,21 @@ class Track:
     their bytes, one after the other.
     """
 
-    def __init__(self, name: str, time_base: Fraction) -> None:
-        self.name, self.time_base = name, time_base
+    def __init__(self, name: str, codec: str, time_base: Fraction) -> None:
+        self.name, self.codec, self.time_base = name, codec, time_base
         self.times = array("q")
         self._digest = hashlib.sha256()
 
     def note(self, packet: Packet[Any]) -> None:
+        content = bytes(packet)
+        # MP4 fills the time between two texts with empty ones, and the end with nothing.
+        if not content or (self.codec == "mov_text" and content == NO_TEXT):
+            return
+        if self.codec == "aac" and len(content) > 7 and content[0] == 255 and content[1] >= 0xF0:
+            # The header of a packet in a broadcast is the stream's in a file.
+            content = content[7 if content[1] & 1 else 9 :]
         self.times.append(time_of(packet))
-        self._digest.update(packet)
+        self._digest.update(content)
 
     @property
     def digest(self) -> str:
@@ -78,8 +90,9 @@ def read_difference(path: Path, manifest: Manifest) -> str | None:
     with av.open(str(path), metadata_errors="replace") as file:
         video = next(s for s in file.streams.video if s.index not in manifest.tracks)
         times, first = array("q"), cast("VideoFrame | None", None)
-        found = {i: Track(t.name, Fraction(0)) for i, t in manifest.tracks.items()}
+        found = {i: Track(t.name, t.codec, Fraction(0)) for i, t in manifest.tracks.items()}
         for packet in file.demux():
+            check_interrupted()
             index = packet.stream.index
             if index == video.index:
                 if first is None:
@@ -95,9 +108,9 @@ def read_difference(path: Path, manifest: Manifest) -> str | None:
             difference = difference or compare_tracks(track, found[index])
         if difference is None and first is not None:
             difference = compare_colours(manifest.colour, Colour.of(first))
-            if difference is None and display_matrix(first) != manifest.display_matrix:
+            if difference is None and not turn_alike(manifest.display_matrix, first):
                 difference = "another rotation"
-        if difference is None and len(file.chapters()) != manifest.chapters:
+        if difference is None and len(file.chapters()) < manifest.chapters:
             difference = f"{len(file.chapters())} chapters of {manifest.chapters}"
     return difference
 
@@ -112,15 +125,16 @@ def compare_times(
     wanted_base: Fraction,
     found: Iterable[int],
     found_base: Fraction,
+    exact: Fraction = Fraction(0),
 ) -> str | None:
-    """Both in order of time; exact means within one tick of the file's."""
+    """Both in order of time; exact means within one tick of the file's, and ``exact`` seconds."""
     before, after = sorted(wanted), sorted(found)
     if len(before) != len(after):
         return f"{len(after)} of {len(before)} {name}s"
     if wanted_base == found_base and before == after:
         return None
     for number, (old, new) in enumerate(zip(before, after, strict=True)):
-        if abs(old * wanted_base - new * found_base) > found_base:
+        if abs(old * wanted_base - new * found_base) > max(found_base, exact):
             times = f"{float(new * found_base):.6f} s, not {float(old * wanted_base):.6f} s"
             return f"{name} {number} at {times}"
     return None
@@ -130,15 +144,24 @@ def compare_tracks(wanted: Track, found: Track) -> str | None:
     if wanted.digest != found.digest:
         count = f"{len(found.times)} packets of {len(wanted.times)}"
         return f"other content in its stream of {wanted.name} ({count})"
-    if len(wanted.times) != len(found.times):
-        # Uncompressed sound is cut into packets anew by every container.
+    if wanted.codec.startswith("pcm_") or len(wanted.times) != len(found.times):
+        # Uncompressed sound is cut into packets anew, and timed anew, by every container.
         return compare_times(
             f"the start of its stream of {wanted.name},", wanted.times[:1], wanted.time_base,
-            found.times[:1], found.time_base,
+            found.times[:1], found.time_base, wanted.time_base,
         )  # fmt: skip
     return compare_times(
-        f"{wanted.name} packet", wanted.times, wanted.time_base, found.times, found.time_base
-    )
+        f"{wanted.name} packet", wanted.times, wanted.time_base, found.times, found.time_base,
+        # Some containers time sound by its samples, more exactly than the input told it.
+        wanted.time_base,
+    )  # fmt: skip
+
+
+def turn_alike(wanted: list[int] | None, frame: VideoFrame) -> bool:
+    """A matrix may also move the picture, which Matroska does not tell and no player needs."""
+    upright = [1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30]
+    before, after = wanted or upright, display_matrix(frame) or upright
+    return all(abs(before[i] - after[i]) <= LITTLE for i in TURNING)
 
 
 def compare_colours(wanted: Colour, found: Colour) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import av
 from av import Packet, VideoFrame
+from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.stream import Stream
 from av.video.stream import VideoStream
@@ -27,6 +28,7 @@ from deblurgan.runtime.video.streams import describe
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 PARTLY = ".unverified"
+USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 
 # What was expected, what was found, and what to do about the folder.
 DISK_ERRORS = {
@@ -76,7 +78,7 @@ class VideoSink:
                 options=options_of(container),
             )
         try:
-            self._check_codec(container)
+            self._check_codec(source, container)
             kept = self._choose_streams(source, container, drop_streams)
             self.stream = cast(
                 VideoStream,
@@ -94,7 +96,8 @@ class VideoSink:
             self.output.metadata.update(source.container.metadata)
             chapters = source.chapters()
             self.output.set_chapters(chapters)
-            self.manifest.chapters = len(chapters)
+            # Some containers know no two that start at once.
+            self.manifest.chapters = len({chapter["start"] for chapter in chapters})
             with self._disk():
                 self._start_encoder()
         except BaseException:
@@ -129,7 +132,7 @@ class VideoSink:
         difference = find_difference(self.part, self.manifest) if verify else None
         with self._disk():
             if difference is not None:
-                kept = self.path.with_name(self.path.stem + PARTLY + self.path.suffix)
+                kept = self.path.with_name(self.path.stem[:200] + PARTLY + self.path.suffix)
                 os.replace(self.part, kept)
                 raise Failure(
                     self.path,
@@ -159,10 +162,8 @@ class VideoSink:
 
     def _start_encoder(self) -> None:
         try:
-            self.output.start_encoding()
-        except av.FFmpegError as error:
-            if error.errno in DISK_ERRORS:
-                raise
+            self.stream.codec_context.open(strict=False)
+        except av.FFmpegError:
             settings = ", ".join(f"{name} {value}" for name, value in self.encoder.options.items())
             raise DeblurError(
                 self.path,
@@ -170,14 +171,28 @@ class VideoSink:
                 found=f"{self.size[0]}x{self.size[1]}, {settings}, which it refuses",
                 remedy="leave --preset and --quality out, or choose another --codec",
             ) from None
+        try:
+            self.output.start_encoding()
+        except av.FFmpegError as error:
+            if error.errno in DISK_ERRORS:
+                raise
+            streams = ", ".join(track.name for track in self.manifest.tracks.values())
+            raise DeblurError(
+                self.path,
+                expected=f"streams that {self.output.format.name} holds",
+                found=f"{self.encoder.codec}{', ' * bool(streams)}{streams}, which it refuses",
+                remedy="write it as .mkv",
+            ) from None
 
-    def _check_codec(self, container: str) -> None:
-        if self.encoder.codec not in self.output.supported_codecs:
+    def _check_codec(self, source: VideoSource, container: str) -> None:
+        supported = self.encoder.codec in self.output.supported_codecs
+        # FFV1 has no place for colour tags, and MP4 one for all of them or none.
+        if not supported or (self.encoder.codec, container) == ("ffv1", "mp4"):
             raise DeblurError(
                 "--codec",
                 expected=f"a codec that {container} holds",
                 found=self.encoder.codec,
-                remedy=self._other_container(container),
+                remedy=self._other_container(source) or "choose another --codec",
             )
 
     def _choose_streams(self, source: VideoSource, container: str, drop: bool) -> list[Stream]:
@@ -190,18 +205,27 @@ class VideoSink:
             elif drop:
                 self.left_out.append(describe(stream))
             else:
+                other = self._other_container(source)
                 raise DeblurError(
                     self.path,
                     expected=f"streams that {container} holds",
                     found=describe(stream),
-                    remedy=f"{self._other_container(container)}, or leave such out with "
-                    "--drop-streams",
+                    remedy=f"{other}{', or ' * bool(other)}leave such out with --drop-streams",
                 )
         return kept
 
-    def _other_container(self, container: str) -> str:
-        other = ".mp4" if container == "matroska" else ".mkv"
-        return f"write {self.path.with_suffix(other).name}"
+    def _other_container(self, source: VideoSource) -> str:
+        """The first that holds everything, as a remedy; empty where none does."""
+        contexts: list[Any] = [stream.codec_context for stream in source.passed_on]
+        for suffix in (".mkv", ".mov", ".mp4"):
+            if CONTAINERS[suffix] == CONTAINERS[self.path.suffix.lower()]:
+                continue
+            with av.open(os.devnull, "w", format=CONTAINERS[suffix]) as other:
+                supported = other.supported_codecs
+            names = [{c.codec.name, c.codec.canonical_name} for c in contexts]
+            if self.encoder.codec in supported and all(name & supported for name in names):
+                return f"write {self.path.with_suffix(suffix).name}"
+        return ""
 
     def _describe_video(self, source: VideoSource, container: str) -> None:
         stream, context, colour = self.stream, self.stream.codec_context, self.converter.colour
@@ -223,9 +247,13 @@ class VideoSink:
 
     def _add_stream(self, stream: Stream) -> None:
         copy = self.output.add_stream_from_template(stream)
+        if isinstance(copy, AudioStream) and copy.layout.name.endswith(" channels"):
+            # AVI and Matroska count channels; MP4 wants to know which they are.
+            copy.codec_context.layout = USUAL_LAYOUTS.get(copy.layout.nb_channels, "stereo")
         copy.metadata.update(stream.metadata)
         copy.disposition = stream.disposition
-        track = Track(describe(stream), Fraction(stream.time_base or 1))
+        context: Any = stream.codec_context
+        track = Track(describe(stream), context.name, Fraction(stream.time_base or 1))
         self.manifest.tracks[copy.index] = track
         self.passed_on[stream.index] = copy, track
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +30,8 @@ from deblurgan.runtime.video.streams import (
     passed_on,
 )
 
+# A frame that is shown for longer after the start of a span is part of it, in seconds.
+LONG = Fraction(1, 2)
 # How much further a file is read for sound that lies behind the last frame, in seconds.
 INTERLEAVED = 10
 # The most frames by which decoding and showing may be apart, in H.264 and HEVC.
@@ -64,20 +68,19 @@ class VideoSource:
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.path, self.span, self.warn = path, span or Span(), warn
-        self.container = open_container(path, hardware, warn)
+        self._hardware = hardware
+        self._open(seek=bool(self.span.start))
         try:
-            self.stream = main_video_stream(path, self.container)
-            self.stream.thread_type = "AUTO"
-            size = self.stream.codec_context.width, self.stream.codec_context.height
-            self.stream.codec_context.thread_count = codec_limits(*size).decoder_threads
-            self.passed_on = passed_on(self.container)
-            chosen = {self.stream.index, *(s.index for s in self.passed_on)}
-            self.left_out = [describe(s) for s in self.container.streams if s.index not in chosen]
-            self._begin = Fraction(self.stream.start_time or 0) * self.time_base
-            self._ended, self._packets = False, 0
-            self._items = self._read()
-            self._early, first = self._until_first_frame()
-            self._first = first
+            found = self._until_first_frame()
+            if self.span.start and (found is None or self._is_late(found[1])):
+                # Not every file can be searched to the very picture; it can be read to it.
+                self.close()
+                self._open(seek=False)
+                found = self._until_first_frame()
+            if found is None:
+                raise self._nothing()
+            self._early, self._first = found
+            first = self._first
             self.width, self.height = first.width, first.height
             self.pixel_format = first.format
             self.colour = Colour.of(first)
@@ -85,11 +88,31 @@ class VideoSource:
             self.display_matrix = display_matrix(first)
             self.converter = ColourConverter(self.colour, (self.width, self.height))
         except BaseException:
-            self.container.close()
+            self.close()
             raise
         self._is_deep = Coding.of(self.pixel_format).bits > 8
         self._last_pts: int | None = None
         self._warned = set[str]()
+
+    def _open(self, *, seek: bool) -> None:
+        self.container = open_container(self.path, self._hardware, self.warn)
+        try:
+            self.stream = main_video_stream(self.path, self.container)
+        except BaseException:
+            self.container.close()
+            raise
+        self.stream.thread_type = "AUTO"
+        size = self.stream.codec_context.width, self.stream.codec_context.height
+        self.stream.codec_context.thread_count = codec_limits(*size).decoder_threads
+        self.passed_on = passed_on(self.container)
+        chosen = {self.stream.index, *(s.index for s in self.passed_on)}
+        self.left_out = [describe(s) for s in self.container.streams if s.index not in chosen]
+        self._begin = Fraction(self.stream.start_time or 0) * self.time_base
+        self._ended, self._packets, self._last = False, 0, Fraction(0)
+        # AVI has times of packets alone: the frames take them in their own order.
+        self._waiting: list[int] | None = [] if self.container.format.name == "avi" else None
+        self._before: VideoFrame | None = None
+        self._items = self._read(seek)
 
     @property
     def time_base(self) -> Fraction:
@@ -116,7 +139,7 @@ class VideoSource:
         """What is taken off every time, in seconds."""
         if not self.span.start:
             return Fraction(0)
-        return Fraction(self._first.pts or 0) * (self._first.time_base or self.time_base)
+        return self._time(self._first) or Fraction(0)
 
     def chapters(self) -> list[Any]:
         """With the times that they have in the span."""
@@ -132,7 +155,8 @@ class VideoSource:
 
     def __iter__(self) -> Iterator[Frame | Packet[Any]]:
         for packet in self._early:
-            if Fraction((packet.pts or 0) * packet.time_base) >= self.offset or not self.offset:
+            time = Fraction((packet.pts or 0) * packet.time_base)
+            if not self.offset or time >= self.offset or packet.stream.type == "subtitle":
                 yield self._shift(packet)
         yield self._to_deblur(self._first)
         for item in self._items:
@@ -141,6 +165,13 @@ class VideoSource:
         told = min(self.stream.frames, len(self.stream.index_entries))
         if self.span.is_whole and told - self._packets > max(8, told // 50):
             raise self._damage(f"{self._packets} frames where it tells of {told}; it was cut off")
+        whole = Fraction(self.container.duration or 0, 1_000_000)
+        begin = Fraction(self.container.start_time or 0, 1_000_000)
+        if self.span.is_whole and begin + whole - self._last > max(Fraction(1), whole / 50):
+            self.warn(
+                f"{self.path.name} ends after {float(self._last - begin):.2f} s of "
+                f"{float(whole):.2f} s: it may have been cut off"
+            )
 
     def close(self) -> None:
         self._items.close()
@@ -152,40 +183,65 @@ class VideoSource:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _until_first_frame(self) -> tuple[list[Packet[Any]], VideoFrame]:
+    def _until_first_frame(self) -> tuple[list[Packet[Any]], VideoFrame] | None:
         early: list[Packet[Any]] = []
         for item in self._items:
             if isinstance(item, VideoFrame):
                 return early, item
             early.append(item)
-        if self.span.start:
-            seconds = Fraction(self.container.duration or 0, 1_000_000)
-            raise DeblurError(
-                "--start",
-                expected=f"a time within the video, which lasts {float(seconds):.2f} s",
-                found=f"{float(self.span.start):.2f} s",
-                remedy="name an earlier one",
+        return None
+
+    def _nothing(self) -> DeblurError:
+        if self.span.is_whole:
+            return DeblurError(
+                self.path,
+                expected="a video",
+                found="a video stream without frames",
+                remedy="check the file with: ffprobe FILE",
             )
-        raise DeblurError(
-            self.path,
-            expected="a video",
-            found="a video stream without frames",
-            remedy="check the file with: ffprobe FILE",
+        seconds = Fraction(self.container.duration or 0, 1_000_000)
+        return DeblurError(
+            "--start" if self.span.start else "--duration",
+            expected=f"a part with frames of the video, which lasts {float(seconds):.2f} s",
+            found=f"none from {float(self.span.start):.2f} s on",
+            remedy="name an earlier start, or a longer duration",
         )
 
-    def _read(self) -> Generator[VideoFrame | Packet[Any], None, None]:
+    def _is_late(self, frame: VideoFrame) -> bool:
+        """Whether there should be a frame between the start of the span and this one."""
+        time = self._time(frame)
+        if time is None:
+            raise DeblurError(
+                "--start",
+                expected="a video whose frames tell their time",
+                found=f"{self.path.name}, whose frames do not",
+                remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
+            )
+        return time - self._begin - self.span.start > 2 / self.frame_rate
+
+    def _time(self, frame: VideoFrame) -> Fraction | None:
+        """When it is shown, in seconds of the file."""
+        pts = frame.pts if frame.pts is not None else frame.dts
+        return None if pts is None else pts * Fraction(frame.time_base or self.time_base)
+
+    def _read(self, seek: bool) -> Generator[VideoFrame | Packet[Any], None, None]:
         """All of the span, as it comes; nothing of it is shifted yet.
 
         What does not decode before the first frame is passed over: a recording of a
         broadcast starts anywhere, and decodes from its first key frame on.
         """
         has_begun = False
-        for packet in self._demux():
+        for packet in self._demux(seek):
+            if packet.size and packet.pts is not None:
+                end = (packet.pts + (packet.duration or 0)) * packet.time_base
+                self._last = max(self._last, Fraction(end))
             if packet.stream.index != self.stream.index:
-                if packet.dts is not None and self._place(packet.pts, packet.time_base) == 0:
+                if packet.dts is not None and self._is_heard(packet):
                     yield packet
             elif not self._ended:
                 self._packets += packet.size > 0
+                if self._waiting is not None and packet.dts is not None:
+                    heapq.heappush(self._waiting, packet.dts)
                 try:
                     frames = self.stream.decode(packet)
                 except av.FFmpegError as error:
@@ -195,35 +251,59 @@ class VideoSource:
                     raise self._damage(f"damage at {at} ({error.strerror})") from None
                 for frame in frames:
                     has_begun = True
-                    shown = frame.pts if frame.pts is not None else frame.dts
-                    place = self._place(shown, frame.time_base or self.time_base)
-                    if place == 0:
-                        yield frame
-                    self._ended = self._ended or place > 0
+                    if self._waiting:
+                        frame.pts = heapq.heappop(self._waiting)
+                    yield from self._within(frame)
             if self._ended and self._is_through(packet):
                 return
 
-    def _demux(self) -> Iterator[Packet[Any]]:
+    def _within(self, frame: VideoFrame) -> Iterator[VideoFrame]:
+        """The frame if it is in the span, and the one that is on screen at its start."""
+        time = self._time(frame)
+        place = self._place(time)
+        if place < 0:
+            self._before = frame
+            return
+        before, self._before = self._before, None
+        start = self._begin + self.span.start
+        is_long = time is not None and (place > 0 or time - start > LONG)
+        if before is not None and is_long:
+            before.pts = round(start / Fraction(before.time_base or self.time_base))
+            yield before
+        if place == 0:
+            yield frame
+        self._ended = self._ended or place > 0
+
+    def _demux(self, seek: bool) -> Iterator[Packet[Any]]:
         streams = [self.stream, *self.passed_on]
         try:
-            if self.span.start:
+            if seek:
                 # Files are searched by times of decoding, which a key frame's pictures shown
                 # before it (open GOPs) lie behind.
                 early = self.span.start - max(Fraction(1), REORDERED / self.frame_rate)
                 target = (self._begin + max(early, Fraction(0))) / self.time_base
-                self.container.seek(int(target), stream=self.stream, backward=True)
+                with suppress(av.FFmpegError):  # then it is read from its start
+                    self.container.seek(int(target), stream=self.stream, backward=True)
             yield from self.container.demux(streams)
         except av.FFmpegError as error:
             raise self._damage(f"damage between the frames ({error.strerror})") from None
 
-    def _place(self, pts: int | None, time_base: Fraction) -> int:
+    def _place(self, time: Fraction | None) -> int:
         """-1 before the span, 0 in it, 1 behind it."""
-        if pts is None or self.span.is_whole:
+        if time is None or self.span.is_whole:
             return 0
-        time = pts * time_base - self._begin
+        time -= self._begin
         if self.span.start and time < self.span.start:
             return -1
         return 0 if self.span.end is None or time < self.span.end else 1
+
+    def _is_heard(self, packet: Packet[Any]) -> bool:
+        """Or read: a text that is there when the span starts is part of it."""
+        base, pts = packet.time_base, packet.pts
+        place = self._place(None if pts is None else Fraction(pts * base))
+        if place < 0 and packet.stream.type == "subtitle" and pts is not None:
+            return self._place(Fraction((pts + (packet.duration or 0)) * base)) >= 0
+        return place == 0
 
     def _is_through(self, packet: Packet[Any]) -> bool:
         """Whether no sound of the span comes after this packet any more."""
@@ -235,10 +315,14 @@ class VideoSource:
         return packet.dts is not None and now >= self._begin + self.span.end + late
 
     def _shift(self, packet: Packet[Any]) -> Packet[Any]:
-        if self.offset:
-            shift = round(self.offset / packet.time_base)
-            packet.pts = None if packet.pts is None else packet.pts - shift
-            packet.dts = None if packet.dts is None else packet.dts - shift
+        if not self.offset:
+            return packet
+        shift = round(self.offset / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        if packet.stream.type == "subtitle" and packet.pts is not None and packet.pts < 0:
+            packet.duration = (packet.duration or 0) + packet.pts
+            packet.pts = packet.dts = 0
         return packet
 
     def _damage(self, found: str) -> DeblurError:

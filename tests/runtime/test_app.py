@@ -106,7 +106,12 @@ def test_what_is_there_is_not_overwritten_unless_told(
         (["in.mp4", "out.mp4", "--backend", "abacus"], "found abacus"),
         (["in.mp4"], "OUT: expected where to write, found nothing; deblur-video"),
         (["in.mp4", "out.mp4", "--start", "soon"], "--start: expected seconds"),
-        (["in.mp4", "out.mp4", "--start", "60"], "--start: expected a time within"),
+        (["in.mp4", "out.mp4", "--start", "60"], "--start: expected a part with frames"),
+        (["in.mp4", "--preview", "look.png", "--json", "r.json"], "an OUT to go with them"),
+        (
+            ["in.mp4", "out.mp4", "--preview", "look.png", "--before-after", "look.png"],
+            "a name of its own for each output",
+        ),
         (["in.mp4", "out.mp4", "--duration", "0"], "more than nothing"),
         (["in.mp4", "out.mp4", "--compare", "diagonal"], "side or split, found diagonal"),
         (["in.mp4", "out.mp4", "--hardware", "steam"], "one of auto, cuda, none"),

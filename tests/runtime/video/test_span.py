@@ -71,7 +71,7 @@ def test_a_span_holds_its_frames_and_sound_from_zero_on(
 
 def test_a_start_behind_the_end_is_refused(make_clip: Callable[..., Path], tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4")
-    with pytest.raises(DeblurError, match=r"--start: expected a time within .* 0\.40 s"):
+    with pytest.raises(DeblurError, match=r"--start: expected a part with frames .* 0\.40 s"):
         VideoSource(clip, span=Span(Fraction(7)))
 
 
@@ -116,3 +116,30 @@ def test_what_an_edit_list_leaves_out_stays_left_out(
         frames = [item.origin for item in source if isinstance(item, Frame)]
     assert [frame.pts * frame.time_base for frame in frames] == shown
     assert len(shown) < 60
+
+
+def test_a_frame_that_is_on_screen_for_long_is_part_of_what_starts_within_it(
+    make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "in.mkv", times=[15360 * 4 * i for i in range(4)])
+    with VideoSource(clip) as source:
+        whole = [item.pixels for item in source if isinstance(item, Frame)]
+    for span, shown in ((Span(Fraction(5)), [1, 2, 3]), (Span(Fraction(5), Fraction(2)), [1])):
+        with VideoSource(clip, span=span) as source:
+            part = [item for item in source if isinstance(item, Frame)]
+        assert [item.origin.pts * item.origin.time_base for item in part] == [0, 3, 7][: len(shown)]
+        assert all((item.pixels == whole[i]).all() for item, i in zip(part, shown, strict=True))
+
+
+def test_a_broadcast_is_read_to_the_start_where_it_cannot_be_searched(
+    make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A stream of a single key frame, and no index."""
+    options = {"bf": "2", "g": "1000"}
+    clip = make_clip(tmp_path / "in.ts", times=TIMES, sound=True, options=options)
+    with VideoSource(clip) as source:
+        whole = [item.pixels for item in source if isinstance(item, Frame)]
+    with VideoSource(clip, span=Span(Fraction(3, 2), Fraction(1, 5))) as source:
+        part = [item for item in source if isinstance(item, Frame)]
+    assert (part[0].pixels == whole[45]).all()
+    assert len(part) == 6

@@ -242,6 +242,50 @@ def test_frames_that_change_their_size_are_scaled_and_said(
     assert sum("scaled to 160x96" in line for line in said) == 1
 
 
+@pytest.mark.parametrize(
+    ("sound", "suffix", "target"),
+    [
+        ("pcm_s16le", ".avi", ".mp4"),  # which does not say which channels they are
+        ("pcm_s16le", ".mkv", ".mov"),  # which times every sample
+        ("aac", ".ts", ".mp4"),  # whose packets have headers
+        ("flac", ".mkv", ".mkv"),
+        ("libopus", ".webm", ".mp4"),
+    ],
+)
+def test_sound_of_every_kind_comes_through_the_check(
+    tmp_path: Path, photo: Frames, sound: str, suffix: str, target: str
+) -> None:
+    clip = tmp_path / f"in{suffix}"
+    with av.open(str(clip), "w") as output:
+        video = output.add_stream("libvpx-vp9" if suffix == ".webm" else "mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 160, 96, "yuv420p"
+        audio = output.add_stream(sound, rate=48000, layout="stereo")
+        for index in range(25):
+            frame = av.VideoFrame.from_ndarray(np.roll(photo, index, 1), format="rgb24")
+            output.mux(video.encode(frame))
+            wave = np.sin(np.arange(1920) * 0.06 * (index + 1)) * 8000
+            packed = np.repeat(wave.astype(np.int16), 2)[None]
+            heard = av.AudioFrame.from_ndarray(packed, format="s16", layout="stereo")
+            heard.sample_rate, heard.pts = 48000, 1920 * index
+            output.mux(audio.encode(heard))
+        output.mux([*video.encode(None), *audio.encode(None)])
+    out = convert(clip, tmp_path / f"out{target}")
+    assert len(contents(out).frames) == 25
+    assert contents(out).passed_on["audio"]
+
+
+def test_h264_in_avi_is_shown_evenly(make_clip: Make, tmp_path: Path) -> None:
+    """AVI tells when packets are decoded, which B-frames take out of order."""
+    options = {"bf": "3", "x264-params": "b-adapt=0"}
+    clip = make_clip(
+        tmp_path / "in.avi", times=list(range(24)), time_base=Fraction(1, 30), options=options
+    )
+    times = [pts for pts, _ in contents(convert(clip, tmp_path / "out.mkv")).frames]
+    gaps = [late - early for early, late in itertools.pairwise(times)]
+    assert len(times) == 24
+    assert max(gaps[1:]) - min(gaps[1:]) <= Fraction(2, 1000), "after AVI's own first gap"
+
+
 def test_a_raw_stream_without_times_gets_them_one_after_the_other(
     make_clip: Make, tmp_path: Path
 ) -> None:
