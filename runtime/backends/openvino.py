@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 
 import numpy as np
@@ -24,7 +25,7 @@ class CPUEngine:
 
     def __init__(self, request: Request) -> None:
         threads = request.threads
-        core = openvino.Core()
+        core = open_core()
         network = core.read_model(request.model.path)
         # A fixed size lets the engine plan its memory and fold the padding away.
         network.reshape([1, request.height, request.width, 3])
@@ -59,3 +60,12 @@ class CPUEngine:
 
     def close(self) -> None:
         del self.idle, self.compiled
+
+
+@functools.cache
+def open_core() -> openvino.Core:
+    """One for the life of the process. Each Core of OpenVINO 2026.4 gives the thread a stack
+    for signals and takes it away at its end; two that do not end in reverse order leave one
+    that is no longer there, and the next Ctrl-C ends the process with a segmentation fault.
+    """
+    return openvino.Core()

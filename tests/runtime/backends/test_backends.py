@@ -166,3 +166,22 @@ def test_frames_need_not_be_contiguous(engine: str, negative: Path) -> None:
     wide = np.arange(48 * 80 * 3, dtype=np.int64).astype(np.uint8).reshape(1, 48, 80, 3)
     backend = open_backend(open_model(negative), 64, 48, name=engine)
     assert np.array_equal(backend.run(wide[:, :, :64]), 255 - wide[:, :, :64])
+
+
+def test_a_signal_arrives_after_engines_ended_in_any_order(negative: Path) -> None:
+    """Two cores of OpenVINO would leave a stack for signals that is no longer there."""
+    pytest.importorskip("openvino")
+    program = f"""
+import gc, os, pathlib, signal
+from deblurgan.runtime.backends import open_backend
+from deblurgan.runtime.contract import open_model
+model = open_model(pathlib.Path({str(negative)!r}))
+engines = [open_backend(model, side, side, name="openvino") for side in (32, 48, 64)]
+while engines:
+    engines.pop(0).close()
+    gc.collect()
+signal.signal(signal.SIGUSR1, lambda *_: print("arrived"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "arrived\n"), done.stderr
