@@ -117,6 +117,9 @@ class VideoSink:
         if stream is None or track is None:
             return
         track.note(packet)
+        if not packet.duration and isinstance(stream, AudioStream) and len(track.times) > 1:
+            # MP4 would leave out the last one, as of no length.
+            packet.duration = track.times[-1] - track.times[-2]
         packet.stream = stream
         with self._disk():
             self.output.mux(packet)

@@ -249,6 +249,7 @@ def test_frames_that_change_their_size_are_scaled_and_said(
         ("pcm_s16le", ".mkv", ".mov"),  # which times every sample
         ("aac", ".ts", ".mp4"),  # whose packets have headers
         ("flac", ".mkv", ".mkv"),
+        ("alac", ".mkv", ".mp4"),  # whose packets do not tell their length
         ("libopus", ".webm", ".mp4"),
     ],
 )
@@ -266,6 +267,9 @@ def test_sound_of_every_kind_comes_through_the_check(
             wave = np.sin(np.arange(1920) * 0.06 * (index + 1)) * 8000
             packed = np.repeat(wave.astype(np.int16), 2)[None]
             heard = av.AudioFrame.from_ndarray(packed, format="s16", layout="stereo")
+            if sound == "alac":
+                planar = np.ascontiguousarray(packed.reshape(-1, 2).T)
+                heard = av.AudioFrame.from_ndarray(planar, format="s16p", layout="stereo")
             heard.sample_rate, heard.pts = 48000, 1920 * index
             output.mux(audio.encode(heard))
         output.mux([*video.encode(None), *audio.encode(None)])
