@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -238,20 +239,17 @@ def deblur(
     )
     if pictures:
         check_no_video_options(job, preview)
-    with (
-        console.watching("% of the plan built", shown=not quiet) as progress,
-        Deblurrer(
-            model,
-            backend=backend,
-            threads=threads,
-            progress=progress,
-            warn=job.warn,
-            tile=parse_tile(tile),
-            memory_limit=None if memory_limit is None else parse_memory(memory_limit),
-        ) as deblurrer,
-    ):
+    with Deblurrer(
+        model,
+        backend=backend,
+        threads=threads,
+        warn=job.warn,
+        tile=parse_tile(tile),
+        memory_limit=None if memory_limit is None else parse_memory(memory_limit),
+    ) as deblurrer:
         if preview is not None:
-            save_preview(preview, source, job.span, deblurrer)
+            with watching_builds() as deblurrer.progress:
+                save_preview(preview, source, job.span, deblurrer)
             console.messages.print(f"preview: {escape(str(preview))}")
         if target is None:
             return
@@ -278,7 +276,8 @@ def run_on_video(job: Job, deblurrer: Deblurrer) -> None:
         ) as sink:
             if sink.left_out:
                 job.warn(f"left out: {', '.join(sink.left_out)}")
-            engine = deblurrer.engine(*size, overlap=True)
+            with watching_builds() as deblurrer.progress:
+                engine = deblurrer.engine(*size, overlap=True)
             say_engine(deblurrer, engine, size)
             with FrameProgress(source.frame_count, job.picture) as progress:
                 deblur_video(
@@ -314,6 +313,11 @@ def run_on_pictures(job: Job, deblurrer: Deblurrer) -> None:
     if job.report is not None:
         paths, seconds = (job.source, job.target), progress.seconds
         describe_run(paths, deblurrer.model, engine, size, progress.clock, seconds).save(job.report)
+
+
+def watching_builds() -> AbstractContextManager[console.Watch]:
+    """A bar for plans, gone before the next one begins: older versions of rich show one."""
+    return console.watching("% of the plan built", shown=not console.messages.quiet)
 
 
 def say_of_input(job: Job, source: VideoSource) -> None:
