@@ -212,10 +212,10 @@ def deblur(
     """
     console.messages.quiet = quiet
     check_target(source, target, overwrite, needed=preview is None)
-    check_picture_beside(before_after, source, target, overwrite)
-    check_picture_beside(preview, source, target, overwrite)
-    check_beside(json, source, target, overwrite)
     check_all_apart(target, before_after, preview, json)
+    check_picture_beside(before_after, source, overwrite)
+    check_picture_beside(preview, source, overwrite)
+    check_beside(json, source, overwrite)
     if target is None and (before_after or json or compare):
         raise DeblurError(
             "--before-after, --json, --compare",

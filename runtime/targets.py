@@ -44,17 +44,10 @@ def check_target(source: Path, target: Path | None, overwrite: bool, *, needed: 
     check_free(target, source, overwrite)
 
 
-def check_beside(path: Path | None, source: Path, target: Path | None, overwrite: bool) -> None:
-    """What is written beside the output gets a name of its own, or none of the work begins."""
+def check_beside(path: Path | None, source: Path, overwrite: bool) -> None:
+    """What is written beside the output, if anything is."""
     if path is None:
         return
-    if target is not None and path.absolute() == target.absolute():
-        raise DeblurError(
-            path,
-            expected="another name than the output's",
-            found="the same",
-            remedy="choose another name",
-        )
     if path.is_dir():
         raise DeblurError(
             path,
@@ -78,12 +71,10 @@ def check_all_apart(*paths: Path | None) -> None:
             )
 
 
-def check_picture_beside(
-    picture: Path | None, source: Path, target: Path | None, overwrite: bool
-) -> None:
+def check_picture_beside(picture: Path | None, source: Path, overwrite: bool) -> None:
     if picture is not None:
         check_picture_name(picture)
-        check_beside(picture, source, target, overwrite)
+        check_beside(picture, source, overwrite)
 
 
 def check_free(path: Path, source: Path, overwrite: bool) -> None:

@@ -118,7 +118,7 @@ def test_what_is_there_is_not_overwritten_unless_told(
         (["in.mp4", "out.mp4", "--tile", "large"], "auto, none or a number of pixels"),
         (["in.mp4", "out.mp4", "--tile", "8"], "neighbours share"),
         (["in.mp4", "out.mp4", "--memory-limit", "4"], "write --memory-limit 4G"),
-        (["in.mp4", "out.mp4", "--json", "out.mp4"], "another name than the output's"),
+        (["in.mp4", "out.mp4", "--json", "out.mp4"], "a name of its own for each output"),
         (["in.mp4", "out.mp4", "--json", "nowhere/r.json"], "no such folder"),
         (["in.mp4", "--preview", "look.txt"], "a picture name ending in"),
         (["photo.png", "out.png", "--start", "1"], "--start, --duration: expected a video"),
