@@ -51,9 +51,10 @@ def compare_with_paper(
     )
 
 
-def run_overlapping(backend: Backend, pictures: list[Frames]) -> None:
+def run_overlapping(backend: Backend, pictures: list[Frames]) -> list[Frames]:
+    """What the engine makes of them, as many at a time as it can use."""
     with ThreadPoolExecutor(backend.in_flight) as threads:
-        list(threads.map(backend.run, pictures))
+        return list(threads.map(backend.run, pictures))
 
 
 def paper_generator() -> Callable[[Frames], torch.Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from deblurgan.benchmarks.speed import run_overlapping, seconds
 from deblurgan.runtime.backends import Backend, available_threads
+from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.pipeline import Frame, run_pipeline
 from deblurgan.runtime.video.codecs import Encoding
@@ -48,11 +49,13 @@ def measure(clip: Path, deblurrer: Deblurrer, frames: int = 100) -> Efficiency:
     """Run the parts and the whole on the first ``frames`` frames of a clip."""
     with VideoSource(clip) as source, tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.mkv"
-        backend = deblurrer.engine(source.width, source.height, overlap=True)
+        backend = deblurrer.engine(*source.size, overlap=True)
         backend.run(next(only_frames(source)).pixels[None])
         decode, decoded = decode_alone(clip, frames)
-        engine = cpu_seconds(lambda: run_overlapping(backend, [f.pixels[None] for f in decoded]))
-        encode = cpu_seconds(lambda: encode_alone(source, decoded, out))
+        sharp: list[Frames] = []
+        pictures = [frame.pixels[None] for frame in decoded]
+        engine = cpu_seconds(lambda: sharp.extend(run_overlapping(backend, pictures)))
+        encode = cpu_seconds(lambda: encode_alone(source, decoded, sharp, out))
         wall = whole(clip, frames, backend, out)
     rate = compare_rates(backend, decoded)
     return Efficiency(len(decoded), decode, engine, encode, wall, rate, available_threads())
@@ -65,10 +68,10 @@ def decode_alone(clip: Path, frames: int) -> tuple[float, list[Frame]]:
     return used, decoded
 
 
-def encode_alone(source: VideoSource, decoded: list[Frame], out: Path) -> None:
+def encode_alone(source: VideoSource, decoded: list[Frame], sharp: list[Frames], out: Path) -> None:
     with VideoSink(out, source, Encoding()) as sink:
-        for frame in decoded:
-            sink.write(frame.origin, frame.pixels)
+        for frame, pixels in zip(decoded, sharp, strict=True):
+            sink.write(frame.origin, frame.pixels, pixels[0])
         sink.commit()
 
 
@@ -86,7 +89,7 @@ def whole(clip: Path, frames: int, backend: Backend, out: Path) -> float:
     with VideoSource(clip) as source, VideoSink(out, source, Encoding()) as sink:
 
         def place(item: Any) -> None:
-            sink.write(item.origin, item.pixels)
+            sink.write(item.origin, item.blurred.pixels, item.pixels)
 
         run_pipeline(itertools.islice(only_frames(source), frames), backend, place)
         sink.commit()

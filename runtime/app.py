@@ -264,20 +264,20 @@ def run_on_video(job: Job, deblurrer: Deblurrer) -> None:
         job.source, span=job.span, hardware=job.encoding.hardware, warn=job.warn
     ) as source:
         say_of_input(job, source)
-        size = source.width, source.height
+        size = source.size
         comparison = None if job.compare is None else Comparison(job.compare, *size)
         with VideoSink(
             job.target,
             source,
             job.encoding,
-            size=size if comparison is None else comparison.size,
+            comparison=comparison,
             drop_streams=job.drop_streams,
             warn=job.warn,
         ) as sink:
             if sink.left_out:
                 job.warn(f"left out: {', '.join(sink.left_out)}")
             with watching_builds() as deblurrer.progress:
-                engine = deblurrer.engine(*size, overlap=True)
+                engine = deblurrer.engine(*size, overlap=True, written=sink.size)
             say_engine(deblurrer, engine, size)
             with FrameProgress(source.frame_count, job.picture) as progress:
                 deblur_video(
@@ -286,7 +286,6 @@ def run_on_video(job: Job, deblurrer: Deblurrer) -> None:
                     engine,
                     progress.watch,
                     progress.clock,
-                    comparison=comparison,
                     verify=job.verify,
                 )
             seconds, packets = progress.seconds, sink.manifest.packets

@@ -51,7 +51,7 @@ class Deblurrer:
         self.progress, self.warn = progress, warn
         self._first_size: tuple[int, int] | None = None
         self._engine: Backend | None = None
-        self._loaded = (0, 0, False)
+        self._loaded: tuple[object, ...] = ()
         self._thread: ThreadPoolExecutor | None = None
 
     def __call__(self, frames: Frames) -> Frames:
@@ -91,19 +91,29 @@ class Deblurrer:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="deblurrer")
         return self._thread.submit(self, frames)
 
-    def engine(self, width: int, height: int, *, overlap: bool = False) -> Backend:
+    def engine(
+        self,
+        width: int,
+        height: int,
+        *,
+        overlap: bool = False,
+        written: tuple[int, int] | None = None,
+    ) -> Backend:
         """The backend for frames of this size, loaded if it is not yet; ``overlap``
-        as in :func:`~deblurgan.runtime.backends.open_backend`.
+        as in :func:`~deblurgan.runtime.backends.open_backend`, ``written`` as in
+        :func:`~deblurgan.runtime.tiling.fitting.load_fitting`.
         """
-        wanted = (width, height, overlap)
+        wanted = (width, height, overlap, written)
         if self._engine is None or self._loaded != wanted:
             self._unload()
             self._first_size = self._first_size or (width, height)
-            self._engine = self._open(width, height, overlap)
+            self._engine = self._open(width, height, overlap, written)
             self._loaded = wanted
         return self._engine
 
-    def _open(self, width: int, height: int, overlap: bool) -> Backend:
+    def _open(
+        self, width: int, height: int, overlap: bool, written: tuple[int, int] | None
+    ) -> Backend:
         def open_(may_build: bool) -> Backend:
             return open_backend(
                 self.model,
@@ -115,7 +125,12 @@ class Deblurrer:
                 may_build=may_build,
                 progress=self.progress,
                 warn=self.warn,
-                fit=partial(load_fitting, tile=self.tile, memory_limit=self.memory_limit),
+                fit=partial(
+                    load_fitting,
+                    tile=self.tile,
+                    memory_limit=self.memory_limit,
+                    written=written,
+                ),
             )
 
         if self.backend_name != backends.AUTO or self._first_size == (width, height):

@@ -47,11 +47,17 @@ def parse_tile(text: str) -> Tile:
 
 
 def load_fitting(
-    request: Request, load: Load, *, tile: Tile = "auto", memory_limit: int | None = None
+    request: Request,
+    load: Load,
+    *,
+    tile: Tile = "auto",
+    memory_limit: int | None = None,
+    written: tuple[int, int] | None = None,
 ) -> Backend:
     """Load an engine for whole frames where they fit, and for tiles where they do not.
 
-    ``memory_limit`` is for the whole process, in bytes; by default it is what the system has.
+    ``memory_limit`` is for the whole process, in bytes; by default it is what the system has;
+    ``written`` the size of a video's frames when it is another than that of the engine's.
     Raises :class:`DoesNotFit` when it cannot be kept, and as :func:`check_tile` does.
     """
     check_tile(request.model, request.width, request.height, tile)
@@ -60,7 +66,9 @@ def load_fitting(
             tile = None
         elif memory_limit is None:
             memory_limit = default_limit()
-    choice = choose_tile(request, tile, memory_limit, lambda: measure_engine(request))
+    choice = choose_tile(
+        request, tile, memory_limit, lambda: measure_engine(request), written=written
+    )
     if choice.side is None:
         return load(request.width, request.height, choice.overlap)
     stride = request.model.card.stride
@@ -92,7 +100,14 @@ def check_tile(model: Model, width: int, height: int, tile: Tile) -> None:
         )
 
 
-def choose_tile(request: Request, tile: Tile, memory_limit: int | None, measure: Measure) -> Choice:
+def choose_tile(
+    request: Request,
+    tile: Tile,
+    memory_limit: int | None,
+    measure: Measure,
+    *,
+    written: tuple[int, int] | None = None,
+) -> Choice:
     """Decide for the frame of ``request``; ``measure`` is asked only where it matters.
 
     Raises :class:`DoesNotFit` when "auto" finds no way into ``memory_limit`` bytes.
@@ -107,7 +122,7 @@ def choose_tile(request: Request, tile: Tile, memory_limit: int | None, measure:
     used, pixels = used_memory(), width * height
 
     def room(in_flight: int) -> int:
-        return memory_limit - used - frame_memory(width, height, in_flight)
+        return memory_limit - used - frame_memory(width, height, in_flight, written)
 
     # Most frames fit whatever the model is.
     most = heaviest(request)

@@ -11,10 +11,12 @@ import os
 from dataclasses import dataclass
 
 FULL_HD = 1920 * 1080
-# Bytes a pixel of a frame: YUV with its half-size copies and motion vectors; RGB uint8.
+# Bytes a pixel of a frame: YUV with its half-size copies and motion vectors; RGB uint8;
+# YUV 4:2:0 uint8.
 ENCODER, LOOKAHEAD = 43, 3.1
 DECODER, DECODER_THREAD = 10, 3
-RGB = 3
+RGB, YUV = 3, 1.5
+CODED = 3  # frames that become one on their way to the encoder
 FRAMES_AHEAD = 40  # libx264's own choice
 
 
@@ -37,13 +39,15 @@ def codec_limits(width: int, height: int) -> CodecLimits:
     return CodecLimits(max(5, round(FRAMES_AHEAD * share)), min(threads, max(2, round(16 * share))))
 
 
-def frame_memory(width: int, height: int, in_flight: int) -> int:
+def frame_memory(
+    width: int, height: int, in_flight: int, written: tuple[int, int] | None = None
+) -> int:
     """What decoder, encoder and the frames between them take, in bytes, while ``in_flight``
-    frames are in the engine.
+    frames are in the engine; ``written`` is the size of the encoder's, if it is another.
     """
-    limits = codec_limits(width, height)
-    encoder = ENCODER + LOOKAHEAD * limits.lookahead
-    decoder = DECODER + DECODER_THREAD * limits.decoder_threads
+    wide, high = written or (width, height)
+    encoder = ENCODER + LOOKAHEAD * codec_limits(wide, high).lookahead + CODED * YUV
+    decoder = DECODER + DECODER_THREAD * codec_limits(width, height).decoder_threads
     # A frame and its result for each that the pipeline holds, and one at each end.
-    queue = 2 * RGB * (2 * in_flight + 2)
-    return round((encoder + decoder + queue) * width * height)
+    queue = (2 * RGB + YUV) * (2 * in_flight + 2)
+    return round(encoder * wide * high + (decoder + queue) * width * height)

@@ -11,6 +11,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
 from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.image_file import to_8_bits
 
 # libswscale's numbers of the matrices (PyAV names only some), by H.273 code point.
 ITU709, FCC, ITU601, SMPTE240M, BT2020 = 1, 4, 5, 7, 9
@@ -72,19 +73,23 @@ class Colour:
 
 
 class ColourConverter:
-    """Converts frames of one coding to RGB of ``size`` (width, height) and back."""
+    """Converts frames of one coding to RGB of ``size`` (width, height) and back, and to
+    like codings.
+    """
 
     def __init__(self, colour: Colour, size: tuple[int, int]) -> None:
         self.colour, self.size = colour, size
-        # One for each direction: they run in different threads.
-        self._decode, self._encode = VideoReformatter(), VideoReformatter()
+        # Each is set up for one conversion at a time, and these take turns.
+        self._decode, self._encode, self._recode = (VideoReformatter() for _ in range(3))
 
     def to_rgb(self, frame: VideoFrame) -> Frames:
         """RGB uint8 ``[height, width, 3]``, full range."""
+        if is_deep(frame):  # swscale's own way there wraps around what is beyond white
+            return to_8_bits(self.to_fine_rgb(frame))
         return self._to(frame, "rgb24")
 
     def to_fine_rgb(self, frame: VideoFrame) -> NDArray[np.uint16]:
-        """RGB uint16 ``[height, width, 3]``, full range, of frames of more than 8 bits."""
+        """RGB uint16 ``[height, width, 3]``, full range."""
         return self._to(frame, "rgb48le")
 
     def from_rgb(self, pixels: NDArray[Any], pixel_format: str) -> VideoFrame:
@@ -93,41 +98,42 @@ class ColourConverter:
         """
         given = "rgb24" if pixels.dtype == np.uint8 else "rgb48le"
         rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=given)
-        coded = self._encode.reformat(
-            rgb,
-            format=pixel_format,
-            src_colorspace=self.colour.sws_matrix(rgb.height),
-            dst_colorspace=self.colour.sws_matrix(rgb.height),
-            src_color_range=int(ColorRange.JPEG),
-            dst_color_range=int(ColorRange.JPEG if self.colour.full_range else ColorRange.MPEG),
-            interpolation=QUALITY,
-            threads=1,
-        )
+        coded = self._convert(self._encode, rgb, pixel_format, True, self.colour.full_range)
         coded.colorspace, coded.color_range = self.colour.matrix, self.colour.range_tag
         coded.color_primaries, coded.color_trc = self.colour.primaries, self.colour.transfer
         return coded
 
+    def recode(self, frame: VideoFrame, pixel_format: str, full_range: bool) -> VideoFrame:
+        """The frame in this pixel format and range, and ``size``; itself where it has them."""
+        return self._convert(self._recode, frame, pixel_format, self.colour.full_range, full_range)
+
     def _to(self, frame: VideoFrame, pixel_format: str) -> NDArray[Any]:
-        rgb = self._decode.reformat(
+        rgb = self._convert(self._decode, frame, pixel_format, self.colour.full_range, True)
+        # Rows may be padded: engines want them one after the other.
+        return np.ascontiguousarray(rgb.to_ndarray())
+
+    def _convert(
+        self,
+        reformatter: VideoReformatter,
+        frame: VideoFrame,
+        pixel_format: str,
+        from_full_range: bool,
+        to_full_range: bool,
+    ) -> VideoFrame:
+        return reformatter.reformat(
             frame,
             width=self.size[0],
             height=self.size[1],
             format=pixel_format,
             src_colorspace=self.colour.sws_matrix(frame.height),
             dst_colorspace=self.colour.sws_matrix(frame.height),
-            src_color_range=int(ColorRange.JPEG if self.colour.full_range else ColorRange.MPEG),
-            dst_color_range=int(ColorRange.JPEG),
+            src_color_range=int(ColorRange.JPEG if from_full_range else ColorRange.MPEG),
+            dst_color_range=int(ColorRange.JPEG if to_full_range else ColorRange.MPEG),
             interpolation=QUALITY,
             threads=1,
         )
-        # Rows may be padded: engines want them one after the other.
-        return np.ascontiguousarray(rgb.to_ndarray())
 
 
-def refine(fine: NDArray[np.uint16], blurred: Frames, sharp: Frames) -> NDArray[np.uint16]:
-    """What deblurring changed of the 8-bit frame, added to the same frame of 16 bits: where
-    nothing changed, its finer gradations are left as they were.
-    """
-    change = (sharp.astype(np.int32) - blurred) * 257
-    change += fine
-    return np.clip(change, 0, 65535, out=change).astype(np.uint16)
+def is_deep(frame: VideoFrame) -> bool:
+    """Whether it has more than 8 bits a sample."""
+    return max(component.bits for component in frame.format.components) > 8

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deblurgan.runtime.backends import Backend
-from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.pipeline import DeblurredFrame, StageClock, Watcher, run_pipeline
-from deblurgan.runtime.video.colour import refine
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 
@@ -19,13 +17,12 @@ def deblur_video(
     watch: Watcher | None = None,
     clock: StageClock | None = None,
     *,
-    comparison: Comparison | None = None,
     verify: bool = True,
 ) -> None:
     """Deblur every frame of ``source`` into ``sink``, and commit it.
 
     ``watch`` sees each frame before and after, in order; ``clock`` counts the time of
-    the stages. With a ``comparison`` both are shown. Raises what
+    the stages. Raises what
     :meth:`~deblurgan.runtime.video.sink.VideoSink.commit` does.
     """
 
@@ -34,13 +31,7 @@ def deblur_video(
             sink.pass_on(item)
             return
         before, after = item.blurred.pixels, item.pixels
-        fine = item.origin.fine
-        if fine is None:
-            shown = after if comparison is None else comparison.compose(before, after)
-        else:
-            finer = refine(fine, before, after)
-            shown = finer if comparison is None else comparison.compose(fine, finer)
-        sink.write(item.origin, shown)
+        sink.write(item.origin, before, after)
         if watch is not None:
             watch(before, after)
 

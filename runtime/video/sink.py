@@ -17,13 +17,14 @@ from av.audio.stream import AudioStream
 from av.codec.context import Flags
 from av.stream import Stream
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
+from deblurgan.runtime.compare import Comparison
+from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError, Failure
 from deblurgan.runtime.video.codecs import Encoding, choose_encoder
-from deblurgan.runtime.video.colour import ColourConverter
 from deblurgan.runtime.video.manifest import Manifest, Track, find_difference
-from deblurgan.runtime.video.source import FrameTime, VideoSource
+from deblurgan.runtime.video.residual import Both, ResidualCoder
+from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.streams import describe
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -49,8 +50,8 @@ class VideoSink:
     nothing behind when that is not reached.
 
     The output has the source's time base, colour tags, shape of pixels, rotation,
-    metadata and chapters, and its sound and subtitles as they are; its size is the
-    source's, or ``size`` (width, height). Streams that the container cannot hold are
+    metadata and chapters, and its sound and subtitles as they are; its pictures are the
+    sharp ones, or with a ``comparison`` both. Streams that the container cannot hold are
     refused, or with ``drop_streams`` left out. ``warn`` is told what the user should know.
     """
 
@@ -60,11 +61,11 @@ class VideoSink:
         source: VideoSource,
         encoding: Encoding,
         *,
-        size: tuple[int, int] | None = None,
+        comparison: Comparison | None = None,
         drop_streams: bool = False,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.path, self.size = path, size or (source.width, source.height)
+        self.path, self.size = path, comparison.size if comparison else source.size
         container = container_format(path)
         self.encoder = choose_encoder(encoding, container, source.pixel_format, self.size, warn)
         self.left_out = [*source.left_out, *self.encoder.lost]
@@ -87,7 +88,9 @@ class VideoSink:
                 ),
             )
             colour = source.colour.limited() if self.encoder.codec == "prores" else source.colour
-            self.converter = ColourConverter(colour, self.size)
+            self.colour = colour
+            residual = ResidualCoder(source.colour, colour, self.encoder.pixel_format, source.size)
+            self._coder = Both(residual, comparison) if comparison else residual
             self.manifest = Manifest(source.time_base, colour, source.display_matrix)
             self._describe_video(source, container)
             self.passed_on: dict[int, tuple[Stream, Track]] = {}
@@ -104,12 +107,12 @@ class VideoSink:
             self.abort()
             raise
 
-    def write(self, time: FrameTime, pixels: NDArray[Any]) -> None:
-        """Encode a frame, RGB uint8 or uint16 ``[height, width, 3]``."""
-        frame = self.converter.from_rgb(pixels, self.encoder.pixel_format)
-        frame.pts, frame.duration, frame.time_base = time.pts, time.duration, time.time_base
-        self.manifest.note_frame(time.pts, time.time_base)
-        self._encode(frame)
+    def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
+        """Encode a decoded frame as sharp, RGB uint8 ``[height, width, 3]`` before and after."""
+        coded = self._coder.code(frame, blurred, sharp)
+        coded.pts, coded.duration, coded.time_base = frame.pts, frame.duration, frame.time_base
+        self.manifest.note_frame(frame)
+        self._encode(coded)
 
     def pass_on(self, packet: Packet[Any]) -> None:
         """Copy a packet of sound or subtitles unchanged, if its stream goes along."""
@@ -231,7 +234,7 @@ class VideoSink:
         return ""
 
     def _describe_video(self, source: VideoSource, container: str) -> None:
-        stream, context, colour = self.stream, self.stream.codec_context, self.converter.colour
+        stream, context, colour = self.stream, self.stream.codec_context, self.colour
         stream.width, stream.height = self.size
         stream.pix_fmt = self.encoder.pixel_format
         if self.encoder.tag is not None and container in ("mp4", "mov"):

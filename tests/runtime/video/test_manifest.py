@@ -31,7 +31,7 @@ def written(make_clip: Callable[..., Path], tmp_path: Path) -> tuple[Path, Manif
             if isinstance(item, av.Packet):
                 sink.pass_on(item)
             else:
-                sink.write(item.origin, item.pixels)
+                sink.write(item.origin, item.pixels, item.pixels)
         sink.commit()
     return out, sink.manifest
 
@@ -116,7 +116,7 @@ def test_a_file_that_lacks_something_gets_no_name(
             for item in source:
                 assert not isinstance(item, av.Packet)
                 pixels: Frames = np.ascontiguousarray(item.pixels)
-                sink.write(item.origin, pixels)
+                sink.write(item.origin, pixels, pixels)
             sink.commit(verify=verify)
 
     if verify:

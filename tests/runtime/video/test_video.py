@@ -332,9 +332,9 @@ def test_streams_are_left_out_where_that_is_asked(make_clip: Make, tmp_path: Pat
 def test_a_comparison_shows_both(make_clip: Make, tmp_path: Path, layout: str) -> None:
     clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
     with VideoSource(clip) as video:
-        comparison = Comparison(layout, video.width, video.height)
-        with VideoSink(out, video, FAST, size=comparison.size) as sink:
-            deblur_video(video, sink, Negative(), comparison=comparison)
+        comparison = Comparison(layout, *video.size)
+        with VideoSink(out, video, FAST, comparison=comparison) as sink:
+            deblur_video(video, sink, Negative())
     with av.open(str(clip)) as old, av.open(str(out)) as new:
         before = next(old.decode(video=0)).to_ndarray(format="rgb24").astype(int)
         after = next(new.decode(video=0)).to_ndarray(format="rgb24").astype(int)
