@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -96,6 +97,20 @@ def test_frames_timestamps_sound_and_subtitles_are_kept(
     assert set(before.passed_on) == ({"audio", "subtitle"} if subtitles else {"audio"})
 
 
+def test_a_cut_off_avi_is_said(make_clip: Make, tmp_path: Path) -> None:
+    """FFmpeg makes its index anew, and says nothing."""
+    clip = tmp_path / "in.avi"
+    make_clip(clip, times=list(range(120)), time_base=Fraction(1, 30), codec="mpeg4")
+    whole = clip.read_bytes()
+    said: list[str] = []
+    for name, length in (("whole", len(whole)), ("cut", len(whole) // 2)):
+        (tmp_path / f"{name}.avi").write_bytes(whole[:length])
+        with VideoSource(tmp_path / f"{name}.avi", warn=said.append) as video:
+            assert list(video)
+    assert len(said) == 1
+    assert re.match(r"cut.avi ends after [12]\.\d\d s of 4.00 s: it may have been cut", said[0])
+
+
 def test_the_clip_lasts_as_long_as_it_did(make_clip: Make, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4")
     out = convert(clip, tmp_path / "out.mp4")
@@ -136,6 +151,27 @@ def test_colours_come_back_with_their_tags(
             luma = [np.asarray(f.to_ndarray()[..., : f.height, :], int) for f in (before, after)]
             assert np.abs(luma[0] - luma[1]).mean() < 1
             assert abs(luma[0].mean() - luma[1].mean()) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "tags"),
+    [
+        ("yuv420p", (1, 1, 1, 1)),
+        ("yuv420p", (1, 2, 1, 1)),
+        ("yuv422p", (6, 1, 6, 6)),
+        ("yuv444p12le", (9, 1, 9, 1)),
+    ],
+)
+def test_what_deblurring_leaves_alone_stays_the_same_to_the_bit(
+    make_clip: Make, tmp_path: Path, pixel_format: str, tags: tuple[int, int, int, int]
+) -> None:
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1", pixel_format=pixel_format, tags=tags)
+    out = convert(clip, tmp_path / "out.mkv", Encoding("ffv1"))
+    with av.open(str(clip)) as old, av.open(str(out)) as new:
+        for before, after in zip(old.decode(video=0), new.decode(video=0), strict=True):
+            assert before.format.name == after.format.name
+            for theirs, ours in zip(before.planes, after.planes, strict=True):
+                assert bytes(theirs) == bytes(ours)
 
 
 @pytest.mark.parametrize("degrees", [90, 180])
