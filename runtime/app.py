@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import shlex
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +33,7 @@ from deblurgan.runtime.targets import (
 )
 from deblurgan.runtime.tiling.fitting import parse_tile
 from deblurgan.runtime.tiling.memory import parse_memory
+from deblurgan.runtime.tiling.tiles import TiledBackend
 from deblurgan.runtime.video.codecs import CODECS, HARDWARE, Encoding, check_hardware
 from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import VideoSink
@@ -51,6 +56,7 @@ class Job:
     compare: str | None = None
     drop_streams: bool = False
     verify: bool = True
+    resume: bool = True
     picture: BeforeAfter | None = None
     report: Path | None = None
     warnings: list[str] = field(default_factory=list)
@@ -161,6 +167,14 @@ def deblur(
             rich_help_panel=VIDEO,
         ),
     ] = False,
+    no_resume: Annotated[
+        bool,
+        typer.Option(
+            "--no-resume",
+            help="Begin anew, and keep nothing of a run that is stopped.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = False,
     preview: Annotated[
         Path | None,
         typer.Option(
@@ -234,6 +248,7 @@ def deblur(
         compare,
         drop_streams,
         not no_verify,
+        not no_resume,
         BeforeAfter() if before_after is not None else None,
         json,
     )
@@ -265,31 +280,39 @@ def run_on_video(job: Job, deblurrer: Deblurrer) -> None:
     ) as source:
         say_of_input(job, source)
         size = source.size
-        comparison = None if job.compare is None else Comparison(job.compare, *size)
-        with VideoSink(
+        sink = VideoSink(
             job.target,
             source,
             job.encoding,
-            comparison=comparison,
+            comparison=None if job.compare is None else Comparison(job.compare, *size),
             drop_streams=job.drop_streams,
+            keep=job.resume,
             warn=job.warn,
-        ) as sink:
-            if sink.left_out:
-                job.warn(f"left out: {', '.join(sink.left_out)}")
-            with watching_builds() as deblurrer.progress:
-                engine = deblurrer.engine(*size, overlap=True, written=sink.size)
-            say_engine(deblurrer, engine, size)
-            with FrameProgress(source.frame_count, job.picture) as progress:
-                deblur_video(
-                    source,
-                    sink,
-                    engine,
-                    progress.watch,
-                    progress.clock,
-                    verify=job.verify,
+        )
+        try:
+            with sink:
+                if sink.left_out:
+                    job.warn(f"left out: {', '.join(sink.left_out)}")
+                with watching_builds() as deblurrer.progress:
+                    engine = deblurrer.engine(*size, overlap=True, written=sink.size)
+                say_engine(deblurrer, engine, size)
+                finished = sink.go_on(describe_job(job, deblurrer, engine)) if job.resume else 0
+                if finished:
+                    console.messages.print(f"going on after {finished} frames of an earlier run")
+                with FrameProgress(source.frame_count, job.picture, finished) as progress:
+                    deblur_video(
+                        source, sink, engine, progress.watch, progress.clock, verify=job.verify
+                    )
+                seconds = progress.seconds
+        finally:
+            if sink.kept_seconds:
+                console.say(
+                    f"{sink.kept_seconds} s of {job.target.name} are finished; the same command "
+                    f"goes on from there: {shlex.join(['deblur-video', *sys.argv[1:]])}"
                 )
-            seconds, packets = progress.seconds, sink.manifest.packets
-    proven = f"; read again: {progress.done} frames, {packets} packets of sound and subtitles"
+    assert sink.manifest is not None
+    frames, packets = len(sink.manifest.frames), sink.manifest.packets
+    proven = f"; read again: {frames} frames, {packets} packets of sound and subtitles"
     progress.say_result(job.target, proven if job.verify else "")
     if job.report is not None:
         paths = job.source, job.target
@@ -297,11 +320,25 @@ def run_on_video(job: Job, deblurrer: Deblurrer) -> None:
         replace(
             report,
             verified=job.verify,
+            frames_of_earlier_runs=finished,
             packets_passed_on=packets,
             encoder=sink.encoder.name,
             left_out=sink.left_out,
             warnings=job.warnings,
         ).save(job.report)
+
+
+def describe_job(job: Job, deblurrer: Deblurrer, engine: Backend) -> dict[str, str]:
+    """What decides about the pictures, but for the file and the encoder."""
+    # How large the tiles are hangs on the memory that is free just now.
+    inner = engine.inner if isinstance(engine, TiledBackend) else engine
+    return {
+        "version": version("deblurgan-edge"),
+        "model": hashlib.sha256(deblurrer.model.path.read_bytes()).hexdigest(),
+        "engine": inner.description,
+        "tile": str(deblurrer.tile),
+        "compare": str(job.compare),
+    }
 
 
 def run_on_pictures(job: Job, deblurrer: Deblurrer) -> None:
@@ -361,6 +398,7 @@ def check_no_video_options(job: Job, preview: Path | None) -> None:
         "--preview": preview is not None,
         "--drop-streams": job.drop_streams,
         "--no-verify": not job.verify,
+        "--no-resume": not job.resume,
     }
     for option, is_given in given.items():
         if is_given:

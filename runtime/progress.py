@@ -18,12 +18,13 @@ LINE_EVERY = 60.0  # seconds, where no terminal shows a bar
 
 class FrameProgress:
     """Counts frames, of ``total`` where that is known, and shows how fast they go, how
-    much longer it takes, and which stage the others wait for.
+    much longer it takes, and which stage the others wait for. ``finished`` are there
+    already.
     """
 
-    def __init__(self, total: int | None, picture: BeforeAfter | None) -> None:
+    def __init__(self, total: int | None, picture: BeforeAfter | None, finished: int = 0) -> None:
         self.clock, self.picture, self.total = StageClock(), picture, total
-        self.done, self.start = 0, time.monotonic()
+        self.done, self.finished, self.start = 0, finished, time.monotonic()
         self.said = self.start
         shown = console.messages.is_terminal and not console.messages.quiet
         self.bar = Progress(
@@ -35,7 +36,7 @@ class FrameProgress:
             transient=True,
             disable=not shown,
         )
-        self.task = self.bar.add_task("", total=total, rate="")
+        self.task = self.bar.add_task("", total=total, completed=finished, rate="")
 
     def watch(self, blurred: Frames, sharp: Frames) -> None:
         console.check_interrupted()
@@ -64,8 +65,9 @@ class FrameProgress:
         of, left = "", ""
         if self.total:
             of = f" of {self.total}"
-            left = f", {max(self.total - self.done, 0) / max(self.fps, 1e-9):.0f} s left"
-        return f"{self.done}{of} frames, {self.rate()}{left}"
+            to_do = max(self.total - self.finished - self.done, 0)
+            left = f", {to_do / max(self.fps, 1e-9):.0f} s left"
+        return f"{self.finished + self.done}{of} frames, {self.rate()}{left}"
 
     def say_result(self, target: Path, more: str = "") -> None:
         took = f"{self.done} frames in {self.seconds:.1f} s"

@@ -24,6 +24,7 @@ class Stage:
 @dataclass(frozen=True)
 class RunReport:
     """Sizes in pixels, memory in bytes; ``limit`` is the stage that the others wait for,
+    ``frames`` are those of this run, ``frames_of_earlier_runs`` what it went on from,
     ``peak_memory`` the most that the process had in memory, where the system tells, and
     ``device_memory`` what the engine holds on the GPU.
     """
@@ -46,6 +47,7 @@ class RunReport:
     peak_memory: int | None
     device_memory: int | None
     verified: bool
+    frames_of_earlier_runs: int = 0
     packets_passed_on: int = 0
     encoder: str = ""
     left_out: list[str] = field(default_factory=list)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pictures import check_picture_name
-from deblurgan.runtime.video.sink import CONTAINERS
+from deblurgan.runtime.video.muxer import CONTAINERS
 
 
 def check_target(source: Path, target: Path | None, overwrite: bool, *, needed: bool) -> None:

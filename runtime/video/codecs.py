@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import av
@@ -79,7 +79,8 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Encoder:
-    """What writes the frames: FFmpeg's name, its options and its pixel format.
+    """What writes the frames: FFmpeg's name, its options, its pixel format and its threads,
+    of which the result may depend.
 
     ``lost`` is what that format cannot keep of the input's.
     """
@@ -90,6 +91,7 @@ class Encoder:
     pixel_format: str
     lost: tuple[str, ...] = ()
     tag: str | None = None
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)

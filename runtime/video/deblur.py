@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deblurgan.runtime.backends import Backend
-from deblurgan.runtime.pipeline import DeblurredFrame, StageClock, Watcher, run_pipeline
+from deblurgan.runtime.pipeline import StageClock, Watcher, run_pipeline
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 
@@ -27,13 +27,12 @@ def deblur_video(
     """
 
     def place(item: Any) -> None:
-        if not isinstance(item, DeblurredFrame):
-            sink.pass_on(item)
-            return
         before, after = item.blurred.pixels, item.pixels
         sink.write(item.origin, before, after)
         if watch is not None:
             watch(before, after)
 
-    run_pipeline(source, backend, place, clock)
+    for part in sink.missing():
+        run_pipeline(source.frames(part), backend, place, clock)
+        sink.flush()
     sink.commit(verify=verify)

@@ -65,14 +65,6 @@ class Manifest:
     frames: array[int] = field(default_factory=lambda: array("q"))
     tracks: dict[int, Track] = field(default_factory=dict)
 
-    def note_frame(self, frame: VideoFrame) -> None:
-        pts, time_base = frame.pts, frame.time_base
-        assert pts is not None, "the source sees to it"
-        assert time_base is not None, "likewise"
-        if time_base != self.time_base:  # never with FFmpeg's decoders
-            pts = round(pts * time_base / self.time_base)
-        self.frames.append(pts)
-
     @property
     def packets(self) -> int:
         return sum(len(track.times) for track in self.tracks.values())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,27 @@ from av import Packet, VideoFrame
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pipeline import Frame
 from deblurgan.runtime.video.colour import Colour, ColourConverter
-from deblurgan.runtime.video.reader import SpanReader
+from deblurgan.runtime.video.frame_reader import FrameReader
+from deblurgan.runtime.video.packet_reader import read_packets
+from deblurgan.runtime.video.segment import LENGTH, Summary, digest_of, segment_of
 from deblurgan.runtime.video.span import Span
-from deblurgan.runtime.video.streams import describe, display_matrix
+from deblurgan.runtime.video.streams import describe, display_matrix, passed_on
+
+
+@dataclass(frozen=True)
+class Part:
+    """Segments from number ``begin`` to before ``end``, None for all; ``before`` is the
+    segment in front of them, where it is known.
+    """
+
+    begin: int | None = None
+    end: int | None = None
+    before: Summary | None = None
 
 
 class VideoSource:
-    """Opens a video and iterates over it in file order: :class:`Frame` for each picture,
-    of the decoded ``VideoFrame`` with the times that it has in the output, and ``Packet``
-    for what passes unchanged. ``size`` is (width, height).
+    """Opens a video and iterates over its frames: :class:`Frame` of the decoded
+    ``VideoFrame`` with the times that it has in the output. ``size`` is (width, height).
 
     A ``span`` of it starts at the first frame not before its start; all times then
     count from there. ``warn`` is told what the user should know. Raises
@@ -35,10 +49,10 @@ class VideoSource:
         hardware: str = "none",
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.path, self.span, self.warn = path, span or Span(), warn
-        self._reader, self._early, self._first = open_at_start(path, self.span, hardware, warn)
+        self.path, self.span, self.warn, self._hardware = path, span or Span(), warn, hardware
+        self._reader, self._first = open_at_start(path, self.span, hardware, warn)
         self.container, self.stream = self._reader.container, self._reader.stream
-        self.passed_on = self._reader.passed_on
+        self.passed_on = passed_on(self.container)
         chosen = {self.stream.index, *(s.index for s in self.passed_on)}
         self.left_out = [describe(s) for s in self.container.streams if s.index not in chosen]
         first = self._first
@@ -86,14 +100,31 @@ class VideoSource:
                 chapters.append({**chapter, "start": max(start, 0), "end": end})
         return chapters
 
-    def __iter__(self) -> Iterator[Frame | Packet[Any]]:
-        for packet in self._early:
-            time = Fraction((packet.pts or 0) * packet.time_base)
-            if not self.offset or time >= self.offset or packet.stream.type == "subtitle":
-                yield self._shift(packet)
-        yield self._to_deblur(self._first)
-        for item in self._reader:
-            yield self._to_deblur(item) if isinstance(item, VideoFrame) else self._shift(item)
+    def __iter__(self) -> Iterator[Frame]:
+        return self.frames(Part())
+
+    def frames(self, part: Part) -> Iterator[Frame]:
+        """Those of a part alone; of the whole only once."""
+        reader, frames = self._open_at(part)
+        try:
+            for frame in frames:
+                self._set_times(frame)
+                number = segment_of(frame)
+                if part.end is not None and number >= part.end:
+                    return
+                if part.begin is None or number >= part.begin:
+                    yield Frame(self.converter.to_rgb(frame), frame)
+        finally:
+            if reader is not self._reader:
+                reader.close()
+
+    def packets(self) -> Iterator[Packet[Any]]:
+        """Sound and subtitles, at the times that they have in the output: the file is read
+        for them once more. Raises :class:`DeblurError` where it was cut off.
+        """
+        return read_packets(
+            self.path, self.span, offset=self.offset, seek=self._reader.seek, warn=self.warn
+        )
 
     def close(self) -> None:
         self._reader.close()
@@ -104,18 +135,46 @@ class VideoSource:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _shift(self, packet: Packet[Any]) -> Packet[Any]:
-        if not self.offset:
-            return packet
-        shift = round(self.offset / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts - shift
-        packet.dts = None if packet.dts is None else packet.dts - shift
-        if packet.stream.type == "subtitle" and packet.pts is not None and packet.pts < 0:
-            packet.duration = (packet.duration or 0) + packet.pts
-            packet.pts = packet.dts = 0
-        return packet
+    def _open_at(self, part: Part) -> tuple[FrameReader, Iterator[VideoFrame]]:
+        """A reader that comes to the frames of a part, from as near as can be proven."""
+        self._last_pts = None
+        if part.begin is None:
+            return self._reader, chain([self._first], self._reader)
+        if part.before is not None:
+            last = part.before.times[-1]
+            reader = self._reader_from(last * self.time_base)
+            frame = next(iter(reader), None)
+            if frame is not None and self._is_same(frame, part.before):
+                self._last_pts = last
+                return reader, iter(reader)
+        else:
+            reader = self._reader_from(Fraction(LENGTH * part.begin))
+            frame = next(iter(reader), None)
+            if (
+                frame is not None
+                and reader.time_of(frame) is not None
+                and not reader.is_late(frame)
+            ):
+                return reader, chain([frame], reader)
+        reader.close()
+        whole = FrameReader(self.path, self.span, seek=self._reader.seek, hardware=self._hardware)
+        return whole, iter(whole)
 
-    def _to_deblur(self, frame: VideoFrame) -> Frame:
+    def _reader_from(self, time: Fraction) -> FrameReader:
+        """One that is to start at a time of the output."""
+        start = time + self.offset - self._reader.begin
+        end = self.span.end
+        span = Span(start, None if end is None else end - start)
+        return FrameReader(self.path, span, seek=True, on_screen=False, hardware=self._hardware)
+
+    def _is_same(self, frame: VideoFrame, before: Summary) -> bool:
+        """Whether it is the last frame of a segment, decoded to the same picture."""
+        time = self._reader.time_of(frame)
+        shown = before.times[-1] * self.time_base + self.offset
+        return time == shown and digest_of(frame) == before.last_picture
+
+    def _set_times(self, frame: VideoFrame) -> None:
+        """Those of the output, one later than the other."""
         if (frame.width, frame.height) != self.size:
             self._warn_once(
                 "size",
@@ -134,7 +193,6 @@ class VideoSource:
             pts = self._last_pts + (1 if pts is not None else duration)
         self._last_pts = pts = pts or 0
         frame.pts, frame.duration, frame.time_base = pts, duration, time_base
-        return Frame(self.converter.to_rgb(frame), frame)
 
     def _warn_once(self, about: str, line: str) -> None:
         if about not in self._warned:
@@ -144,26 +202,25 @@ class VideoSource:
 
 def open_at_start(
     path: Path, span: Span, hardware: str, warn: Callable[[str], None]
-) -> tuple[SpanReader, list[Packet[Any]], VideoFrame]:
-    """A reader that has found the first frame, with the packets before it and that frame."""
-    reader = SpanReader(path, span, seek=bool(span.start), hardware=hardware, warn=warn)
+) -> tuple[FrameReader, VideoFrame]:
+    """A reader that has found the first frame, and that frame."""
+    reader = FrameReader(path, span, seek=bool(span.start), hardware=hardware, warn=warn)
     try:
-        early, first = reader.until_frame()
+        first = next(iter(reader), None)
         if span.start and (first is None or reader.is_late(first)):
             # Not every file can be searched to the very picture; it can be read to it.
             reader.close()
-            reader = SpanReader(path, span, seek=False, hardware=hardware)
-            early, first = reader.until_frame()
-            reader.warn = warn
+            reader = FrameReader(path, span, seek=False, hardware=hardware)
+            first = next(iter(reader), None)
         if first is None:
             raise nothing_in(path, span, reader)
     except BaseException:
         reader.close()
         raise
-    return reader, early, first
+    return reader, first
 
 
-def nothing_in(path: Path, span: Span, reader: SpanReader) -> DeblurError:
+def nothing_in(path: Path, span: Span, reader: FrameReader) -> DeblurError:
     if span.is_whole:
         return DeblurError(
             path,

@@ -24,6 +24,12 @@ class Span:
     def end(self) -> Fraction | None:
         return None if self.duration is None else self.start + self.duration
 
+    def place(self, time: Fraction) -> int:
+        """Of seconds after the first frame: -1 before the span, 0 in it, 1 behind it."""
+        if self.start and time < self.start:
+            return -1
+        return 0 if self.end is None or time < self.end else 1
+
     def seconds_of(self, whole: Fraction) -> Fraction:
         """How much of a video of ``whole`` seconds it takes."""
         end = whole if self.end is None else min(whole, self.end)

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deblurgan.runtime import DeblurError
-from deblurgan.runtime.pipeline import Frame
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span, parse_span, parse_time
 
@@ -53,16 +52,14 @@ def test_a_span_holds_its_frames_and_sound_from_zero_on(
     times = list(range(60)) if suffix == ".avi" else TIMES
     clip = make_clip(tmp_path / f"in{suffix}", times=times, sound=True, **settings)
     with VideoSource(clip) as source:
-        whole = [item for item in source if isinstance(item, Frame)]
+        whole = list(source)
     with VideoSource(clip, span=Span(Fraction(1, 2), Fraction(1))) as source:
-        items = list(source)
-    frames = [item for item in items if isinstance(item, Frame)]
+        frames, sound = list(source), list(source.packets())
     seconds = [frame.origin.pts * frame.origin.time_base for frame in frames]
     assert seconds[0] == 0
     assert len(frames) == pytest.approx(30, abs=1)
     first = next(f for f in whole if f.origin.pts * f.origin.time_base >= Fraction(1, 2))
     assert (frames[0].pixels == first.pixels).all()
-    sound = [item for item in items if isinstance(item, av.Packet)]
     heard = [packet.pts * packet.time_base for packet in sound]
     assert 0 <= heard[0] < Fraction(1, 20)
     assert 0.9 < heard[-1] < 1 + sound[0].time_base, "AVI counts sound in packets"
@@ -87,10 +84,10 @@ def test_a_span_of_an_open_gop_starts_with_the_right_picture(
         clip, times=times, options={"bf": "3", "x264-params": "open-gop=1:keyint=10:b-adapt=0"}
     )
     with VideoSource(clip) as source:
-        whole = [item for item in source if isinstance(item, Frame)]
+        whole = list(source)
     for first in (9, 10, 49, 50, 58, 71):
         with VideoSource(clip, span=Span(Fraction(first, 30), Fraction(1, 6))) as source:
-            part = [item for item in source if isinstance(item, Frame)]
+            part = list(source)
         assert len(part) == 5
         for here, there in zip(part, whole[first:], strict=False):
             assert (here.pixels == there.pixels).all()
@@ -113,7 +110,7 @@ def test_what_an_edit_list_leaves_out_stays_left_out(
     with av.open(str(cut)) as file:
         shown = [frame.pts * frame.time_base for frame in file.decode(video=0)]
     with VideoSource(cut) as source:
-        frames = [item.origin for item in source if isinstance(item, Frame)]
+        frames = [item.origin for item in source]
     assert [frame.pts * frame.time_base for frame in frames] == shown
     assert len(shown) < 60
 
@@ -123,10 +120,10 @@ def test_a_frame_that_is_on_screen_for_long_is_part_of_what_starts_within_it(
 ) -> None:
     clip = make_clip(tmp_path / "in.mkv", times=[15360 * 4 * i for i in range(4)])
     with VideoSource(clip) as source:
-        whole = [item.pixels for item in source if isinstance(item, Frame)]
+        whole = [item.pixels for item in source]
     for span, shown in ((Span(Fraction(5)), [1, 2, 3]), (Span(Fraction(5), Fraction(2)), [1])):
         with VideoSource(clip, span=span) as source:
-            part = [item for item in source if isinstance(item, Frame)]
+            part = list(source)
         assert [item.origin.pts * item.origin.time_base for item in part] == [0, 3, 7][: len(shown)]
         assert all((item.pixels == whole[i]).all() for item, i in zip(part, shown, strict=True))
 
@@ -138,8 +135,8 @@ def test_a_broadcast_is_read_to_the_start_where_it_cannot_be_searched(
     options = {"bf": "2", "g": "1000"}
     clip = make_clip(tmp_path / "in.ts", times=TIMES, sound=True, options=options)
     with VideoSource(clip) as source:
-        whole = [item.pixels for item in source if isinstance(item, Frame)]
+        whole = [item.pixels for item in source]
     with VideoSource(clip, span=Span(Fraction(3, 2), Fraction(1, 5))) as source:
-        part = [item for item in source if isinstance(item, Frame)]
+        part = list(source)
     assert (part[0].pixels == whole[45]).all()
     assert len(part) == 6

@@ -1,0 +1,175 @@
+"""Decoding a part of a video: its frames in the order they are shown, at the file's own times."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av import Packet, VideoFrame
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.tiling.frame_memory import codec_limits
+from deblurgan.runtime.video.span import Span
+from deblurgan.runtime.video.streams import main_video_stream, open_container
+
+# A frame that is shown for longer after the start of a span is part of it, in seconds.
+LONG = Fraction(1, 2)
+# The most frames by which decoding and showing may be apart, in H.264 and HEVC.
+REORDERED = 17
+
+
+class FrameReader:
+    """Opens a video and iterates over the frames of a ``span`` of it.
+
+    With ``seek`` the file is searched for the start of the span, which not every one
+    can be to the very frame; otherwise it is read to it. With ``on_screen`` the frame
+    that is shown when the span starts is part of it, if it is shown for long after.
+    ``warn`` is told what the user should know. Raises :class:`DeblurError` for what is
+    not a video, or breaks off.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        span: Span,
+        *,
+        seek: bool,
+        on_screen: bool = True,
+        hardware: str = "none",
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.path, self.span, self.seek, self._on_screen = path, span, seek, on_screen
+        self.container = open_container(path, hardware, warn)
+        try:
+            self.stream = main_video_stream(path, self.container)
+        except BaseException:
+            self.container.close()
+            raise
+        self.stream.thread_type = "AUTO"
+        size = self.stream.codec_context.width, self.stream.codec_context.height
+        self.stream.codec_context.thread_count = codec_limits(*size).decoder_threads
+        self.begin = Fraction(self.stream.start_time or 0) * self.time_base
+        # AVI has times of packets alone: the frames take them in their own order.
+        self._waiting: list[int] | None = [] if self.container.format.name == "avi" else None
+        self._before: VideoFrame | None = None
+        self._frames = self._read()
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds a tick."""
+        return self.stream.time_base or 1 / self.frame_rate
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames a second on average."""
+        return Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        """Goes on where the last iteration left off."""
+        return self._frames
+
+    def time_of(self, frame: VideoFrame) -> Fraction | None:
+        """When it is shown, in seconds of the file; None where nothing tells."""
+        pts = frame.pts if frame.pts is not None else frame.dts
+        return None if pts is None else pts * Fraction(frame.time_base or self.time_base)
+
+    def is_late(self, frame: VideoFrame) -> bool:
+        """Whether there should be a frame between the start of the span and this one."""
+        time = self.time_of(frame)
+        if time is None:
+            raise DeblurError(
+                "--start",
+                expected="a video whose frames tell their time",
+                found=f"{self.path.name}, whose frames do not",
+                remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
+            )
+        return time - self.begin - self.span.start > 2 / self.frame_rate
+
+    def close(self) -> None:
+        self._frames.close()
+        self.container.close()
+
+    def _read(self) -> Generator[VideoFrame, None, None]:
+        """What does not decode before the first frame is passed over: a recording of a
+        broadcast starts anywhere, and decodes from its first key frame on.
+        """
+        has_begun = False
+        packets = demux_span(
+            self.path, self.container, [self.stream], self.stream, self.begin, self.span, self.seek
+        )
+        for packet in packets:
+            if self._waiting is not None and packet.dts is not None:
+                heapq.heappush(self._waiting, packet.dts)
+            try:
+                frames = self.stream.decode(packet)
+            except av.FFmpegError as error:
+                if not has_begun:
+                    continue
+                at = f"{float(packet.dts * packet.time_base):.2f} s" if packet.dts else "once"
+                raise damage(self.path, f"damage at {at} ({error.strerror})") from None
+            for frame in frames:
+                has_begun = True
+                if self._waiting:
+                    frame.pts = heapq.heappop(self._waiting)
+                time = self.time_of(frame)
+                place = 0 if time is None else self.span.place(time - self.begin)
+                yield from self._within(frame, time, place)
+                if place > 0:
+                    return
+
+    def _within(self, frame: VideoFrame, time: Fraction | None, place: int) -> Iterator[VideoFrame]:
+        """The frame if it is in the span, and the one that is on screen at its start."""
+        if place < 0:
+            self._before = frame
+            return
+        before, self._before = self._before, None
+        start = self.begin + self.span.start
+        is_long = time is not None and (place > 0 or time - start > LONG)
+        if self._on_screen and before is not None and is_long:
+            before.pts = round(start / Fraction(before.time_base or self.time_base))
+            yield before
+        if place == 0:
+            yield frame
+
+
+def demux_span(
+    path: Path,
+    container: InputContainer,
+    streams: list[Any],
+    video: VideoStream,
+    begin: Fraction,
+    span: Span,
+    seek: bool,
+) -> Iterator[Packet[Any]]:
+    """Packets from somewhat before the start of ``span`` on, or with no ``seek`` all of
+    them; ``begin`` is when ``video`` starts, in seconds.
+    """
+    try:
+        if seek:
+            # Files are searched by times of decoding, which a key frame's pictures shown
+            # before it (open GOPs) lie behind.
+            rate = Fraction(video.average_rate or video.guessed_rate or 25)
+            early = span.start - max(Fraction(1), REORDERED / rate)
+            base = video.time_base or 1 / rate
+            with suppress(av.FFmpegError):  # then it is read from its start
+                target = int((begin + max(early, Fraction(0))) / base)
+                container.seek(target, stream=video, backward=True)
+        yield from container.demux(streams)
+    except av.FFmpegError as error:
+        raise damage(path, f"damage between the frames ({error.strerror})") from None
+
+
+def damage(path: Path, found: str) -> DeblurError:
+    return DeblurError(
+        path,
+        expected="a whole video",
+        found=found,
+        remedy="save what is there with: ffmpeg -err_detect ignore_err -i FILE SAVED.mp4",
+    )

@@ -1,0 +1,109 @@
+"""The sound and subtitles of a part of a video, as packets that go along unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from av import Packet
+
+from deblurgan.runtime.video.frame_reader import damage, demux_span
+from deblurgan.runtime.video.span import Span
+from deblurgan.runtime.video.streams import main_video_stream, open_container, passed_on
+
+# How much further a file is read for sound that lies behind the last frame, in seconds.
+INTERLEAVED = 10
+
+
+def read_packets(
+    path: Path,
+    span: Span,
+    *,
+    offset: Fraction,
+    seek: bool,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Iterator[Packet[Any]]:
+    """The packets of a ``span`` in file order, at times that ``offset`` (seconds) is
+    taken off; ``seek`` as in :class:`~deblurgan.runtime.video.frame_reader.FrameReader`.
+
+    At the end ``warn`` is told of a file that is shorter than it says; raises
+    :class:`DeblurError` where frames are missing that its index tells of.
+    """
+    with open_container(path) as container:
+        video = main_video_stream(path, container)
+        base = video.time_base or 1 / Fraction(video.average_rate or 25)
+        begin = Fraction(video.start_time or 0) * base
+        frames, last, is_over = 0, Fraction(0), False
+        kept = passed_on(container)
+        has_sound = any(stream.type == "audio" for stream in kept)
+        for packet in demux_span(path, container, [video, *kept], video, begin, span, seek):
+            if packet.dts is None and packet.pts is None:
+                continue
+            if packet.size and packet.pts is not None:
+                last = max(last, time_of(packet, packet.pts + (packet.duration or 0)))
+            if packet.stream.index == video.index:
+                frames += packet.size > 0
+                is_over |= packet.dts is not None and (
+                    span.place(time_of(packet, packet.dts) - begin) > 0
+                )
+            elif packet.dts is not None and is_part(packet, begin, span, offset):
+                yield shift(packet, offset)
+            if is_over and is_through(packet, begin, span, has_sound):
+                return
+        if span.is_whole:
+            told = video.frames
+            if container.format.name != "avi":  # which has an index where it is whole
+                # What an edit list leaves out is not in the index.
+                told = min(told, len(video.index_entries))
+            is_short = told - frames > max(8, told // 50)
+            if is_short and container.format.name != "avi":
+                raise damage(path, f"{frames} frames where it tells of {told}; it was cut off")
+            whole = Fraction(container.duration or 0, 1_000_000)
+            if is_short:
+                whole = told / Fraction(video.average_rate or 25)
+            start = Fraction(container.start_time or 0, 1_000_000)
+            if start + whole - last > max(Fraction(1), whole / 50):
+                warn(
+                    f"{path.name} ends after {float(last - start):.2f} s of "
+                    f"{float(whole):.2f} s: it may have been cut off"
+                )
+
+
+def is_part(packet: Packet[Any], begin: Fraction, span: Span, offset: Fraction) -> bool:
+    """Whether it is heard or read in the span: a text that is there when the span starts is."""
+    if packet.pts is None:
+        return True
+    time = time_of(packet, packet.pts)
+    if packet.stream.type == "subtitle":
+        end = time_of(packet, packet.pts + (packet.duration or 0))
+        return span.place(time - begin) == 0 or (
+            span.place(time - begin) < 0 <= span.place(end - begin)
+        )
+    return span.place(time - begin) == 0 and (not offset or time >= offset)
+
+
+def is_through(packet: Packet[Any], begin: Fraction, span: Span, has_sound: bool) -> bool:
+    """Whether no sound of the span comes after this packet any more."""
+    if not has_sound:
+        return True
+    assert span.end is not None
+    late = 0 if packet.stream.type == "audio" else INTERLEAVED
+    return packet.dts is not None and time_of(packet, packet.dts) >= begin + span.end + late
+
+
+def shift(packet: Packet[Any], offset: Fraction) -> Packet[Any]:
+    if not offset:
+        return packet
+    ticks = round(offset / packet.time_base)
+    packet.pts = None if packet.pts is None else packet.pts - ticks
+    packet.dts = None if packet.dts is None else packet.dts - ticks
+    if packet.stream.type == "subtitle" and packet.pts is not None and packet.pts < 0:
+        packet.duration = (packet.duration or 0) + packet.pts
+        packet.pts = packet.dts = 0
+    return packet
+
+
+def time_of(packet: Packet[Any], ticks: int) -> Fraction:
+    return Fraction(ticks * packet.time_base)

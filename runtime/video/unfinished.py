@@ -1,0 +1,105 @@
+"""What is finished of an output that is not whole yet, in a folder beside it.
+
+The folder is there from the first frame until the output has its name. It holds the
+segments, and what they were made of: a run of the same job goes on from them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from deblurgan.runtime.disk import writing_to
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.video.segment import Segment, SegmentWriter, open_segment
+from deblurgan.runtime.whole_file import write_whole
+
+ENDING = ".segment"
+
+
+class Unfinished:
+    """The folder of ``output``, which this process alone may write while it has it.
+
+    Raises :class:`DeblurError` where another process has it, and
+    :class:`~deblurgan.runtime.disk.DiskError` where none can be made.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        # Cut short, so that the longest name the disk takes has room for the ending.
+        self.folder = output.with_name(f".{output.name[:80]}.unfinished")
+        self.segments: dict[int, Segment] = {}
+        with writing_to(output):
+            self._lock = self._take()
+
+    @property
+    def part(self) -> Path:
+        """The output before it has its name."""
+        return self.folder / "output.part"
+
+    def go_on(self, job: Mapping[str, str]) -> list[str]:
+        """Find the segments of an earlier run of ``job``, by the names and values that decide
+        about its output. Those of another job are removed; by what it differed is returned.
+        """
+        card = self.folder / "job.json"
+        try:
+            before = json.loads(card.read_bytes())
+            differs = [name for name in job if before.get(name) != job[name]]
+        except (OSError, ValueError, AttributeError):
+            before, differs = None, []
+        if before is None or differs:
+            self.clear()
+            write_whole(card, json.dumps(dict(job), indent=1).encode())
+            return differs
+        for path in self.folder.glob(f"*{ENDING}"):
+            segment = open_segment(path)
+            if segment is None:
+                path.unlink()
+            else:
+                self.segments[int(path.stem)] = segment
+        return []
+
+    def begin(self, number: int) -> SegmentWriter:
+        with writing_to(self.output):
+            return SegmentWriter(self.folder / f"{number:06d}{ENDING}")
+
+    def clear(self) -> None:
+        """Remove all that is finished."""
+        self.segments.clear()
+        for path in self.folder.iterdir():
+            if path.name != "lock":
+                path.unlink()
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it, and let others have it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let others have it."""
+        os.close(self._lock)
+
+    def _take(self) -> int:
+        while True:
+            self.folder.mkdir(exist_ok=True)
+            try:
+                lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o666)
+            except FileNotFoundError:  # just removed by a run that is through
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock).st_nlink:
+                    return lock
+            except BlockingIOError:
+                os.close(lock)
+                raise DeblurError(
+                    self.output,
+                    expected="a name that no other process is writing",
+                    found="one that is",
+                    remedy="wait for it, or choose another name",
+                ) from None
+            os.close(lock)
