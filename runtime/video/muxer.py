@@ -231,7 +231,8 @@ def decode_times(frames: Iterable[int], delay: int, frame_ticks: int) -> list[in
 def options_of(container: str) -> dict[str, str]:
     # Sound that starts a little before zero (AAC's priming) would move every timestamp
     # to make room for itself.
-    options = {"avoid_negative_ts": "disabled"}
+    # And what goes in twice comes out the same twice, without random numbers.
+    options = {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}
     if container in ("mp4", "mov"):
         # When a stream begins is told in these ticks, which are milliseconds otherwise.
         options["movie_timescale"] = "90000"

@@ -103,6 +103,13 @@ class VideoSink:
         Raises :class:`Failure` where it does not; the file is then kept under another name.
         """
         self._segments.flush()
+        if self.source.has_changed():
+            raise DeblurError(
+                self.source.path,
+                expected="the file that it was at the start",
+                found="another one",
+                remedy="run it again when nothing writes the file any more",
+            )
         muxer = self._open_muxer()
         try:
             finished = self._unfinished.segments
@@ -165,10 +172,9 @@ class VideoSink:
 
 def describe_job(source: VideoSource, layout: VideoLayout) -> dict[str, str]:
     """What of a video and its encoder decides about the output."""
-    found = source.path.stat()
     encoder = layout.encoder
     return {
-        "input": f"{found.st_size} bytes of {found.st_mtime_ns}",
+        "input": source.identity,
         "part of the input": f"{source.span.start} for {source.span.duration}",
         "encoder": f"{encoder.name} {encoder.options} {encoder.pixel_format} {encoder.threads}",
         "size": f"{layout.size[0]}x{layout.size[1]}",

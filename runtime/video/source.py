@@ -50,6 +50,7 @@ class VideoSource:
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.path, self.span, self.warn, self._hardware = path, span or Span(), warn, hardware
+        self.identity = identify(path)
         self._reader, self._first = open_at_start(path, self.span, hardware, warn)
         self.container, self.stream = self._reader.container, self._reader.stream
         self.passed_on = passed_on(self.container)
@@ -117,6 +118,10 @@ class VideoSource:
         finally:
             if reader is not self._reader:
                 reader.close()
+
+    def has_changed(self) -> bool:
+        """Whether there is another file in its place."""
+        return identify(self.path) != self.identity
 
     def packets(self) -> Iterator[Packet[Any]]:
         """Sound and subtitles, at the times that they have in the output: the file is read
@@ -198,6 +203,15 @@ class VideoSource:
         if about not in self._warned:
             self._warned.add(about)
             self.warn(line)
+
+
+def identify(path: Path) -> str:
+    """What tells a file from another one that had its name; empty where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ""
+    return f"{found.st_size} bytes of {found.st_mtime_ns}"
 
 
 def open_at_start(

@@ -1,0 +1,323 @@
+"""A stopped job goes on where it was, and its file is the one of a job that was not stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.video.codecs import Encoding
+from deblurgan.runtime.video.deblur import deblur_video
+from deblurgan.runtime.video.sink import VideoSink
+from deblurgan.runtime.video.source import VideoSource
+from deblurgan.runtime.video.span import Span
+
+Make = Callable[..., Path]
+FAST = Encoding(preset="ultrafast", quality=40)
+HALF = [512 * i for i in range(0, 300, 2)]  # ten seconds of 15 frames
+PROGRAM = "from deblurgan.runtime.app import main; main()"
+
+
+class Darker:
+    """A backend whose result shows, and that is quick."""
+
+    description, in_flight, memory = "darker", 2, None
+
+    def run(self, frames: Frames) -> Frames:
+        return frames // 2
+
+    def close(self) -> None: ...
+
+
+class Stop(Exception):
+    pass
+
+
+def run(
+    clip: Path,
+    out: Path,
+    *,
+    stop_at: int | None = None,
+    encoding: Encoding = FAST,
+    span: Span | None = None,
+    job: dict[str, str] | None = None,
+    keep: bool = True,
+) -> tuple[int, list[str]]:
+    """The frames that were deblurred, and what was said; stopped at one of them."""
+    done, said = 0, list[str]()
+
+    def watch(blurred: Frames, sharp: Frames) -> None:
+        nonlocal done
+        done += 1
+        if done == stop_at:
+            raise Stop
+
+    try:
+        with (
+            VideoSource(clip, span=span) as source,
+            VideoSink(out, source, encoding, keep=keep, warn=said.append) as sink,
+        ):
+            sink.go_on(job or {"model": "darker"})
+            deblur_video(source, sink, Darker(), watch)
+    except Stop:
+        pass
+    return done, said
+
+
+def unfinished(out: Path) -> Path:
+    return out.with_name(f".{out.name}.unfinished")
+
+
+CLIPS: dict[str, dict[str, Any]] = {
+    "in.mp4": {"sound": True},
+    "open.mp4": {"options": {"bf": "3", "x264-params": "open-gop=1:keyint=10:b-adapt=0"}},
+    "in.mkv": {"codec": "libx265", "sound": True,
+               "options": {"x265-params": "log-level=error"}},
+    "one-key.ts": {"options": {"bf": "2", "g": "10000"}},
+    "in.avi": {"codec": "mpeg4", "time_base": Fraction(1, 15), "times": list(range(150))},
+    "raw.h264": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_the_file_is_the_same_wherever_it_was_stopped(
+    make_clip: Make, tmp_path: Path, name: str
+) -> None:
+    clip = make_clip(tmp_path / name, **{"times": HALF, **CLIPS[name]})
+    whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    frames, _ = run(clip, whole)
+    assert frames == 150
+    for stops in ([2], [45, 1, 64], [149]):
+        done = [run(clip, out, stop_at=stop)[0] for stop in stops]
+        assert unfinished(out).is_dir() == (max(stops) > 30)
+        rest, said = run(clip, out)
+        assert said == [] or name == "raw.h264"
+        segment = 50 if name == "raw.h264" else 30  # which is taken for 25 frames a second
+        assert rest <= frames - sum(done) + segment * len(done), (
+            "what was finished is not done again"
+        )
+        assert out.read_bytes() == whole.read_bytes()
+        out.unlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, "whole.mkv"])
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [Encoding("hevc", 40, "ultrafast"), Encoding("av1", 50, "12"), Encoding("ffv1")],
+    ids=lambda e: e.codec,
+)
+def test_so_it_is_with_every_codec(make_clip: Make, tmp_path: Path, encoding: Encoding) -> None:
+    clip = make_clip(tmp_path / "in.mp4", times=HALF[:70])
+    whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    run(clip, whole, encoding=encoding)
+    run(clip, out, encoding=encoding, stop_at=50)
+    run(clip, out, encoding=encoding)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_part_of_a_clip_goes_on_too(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4", times=HALF, sound=True)
+    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    span = Span(Fraction(3, 2), Fraction(7))
+    run(clip, whole, span=span)
+    run(clip, out, span=span, stop_at=80)
+    done, _ = run(clip, out, span=span)
+    assert done < 60
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_segments_may_lack_in_the_middle(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4", times=HALF)
+    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    run(clip, whole)
+    run(clip, out, stop_at=145)
+    folder = unfinished(out)
+    assert len(list(folder.glob("*.segment"))) == 4
+    (folder / "000000.segment").unlink()
+    damaged = folder / "000002.segment"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    done, _ = run(clip, out)
+    assert done == 30 + 30 + 30
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_frames_far_apart_leave_segments_out(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mkv", times=[15360 * t for t in (0, 1, 9, 10, 27, 28, 29)])
+    whole, out = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    run(clip, whole)
+    for stop in range(2, 7):
+        run(clip, out, stop_at=stop)
+        run(clip, out)
+        assert out.read_bytes() == whole.read_bytes()
+
+
+def test_another_input_model_or_setting_is_said_and_begun_anew(
+    make_clip: Make, tmp_path: Path
+) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4", times=HALF), tmp_path / "out.mp4"
+    run(clip, out, stop_at=100)
+    done, said = run(clip, out, job={"model": "another"}, stop_at=100)
+    assert said == ["begun anew: the unfinished out.mp4 had another model"]
+    assert done == 100
+    _, said = run(clip, out, job={"model": "another"}, encoding=Encoding(quality=30), stop_at=100)
+    assert said == ["begun anew: the unfinished out.mp4 had another encoder"]
+    os.utime(clip, (1, 1))
+    done, said = run(clip, out, job={"model": "another"}, encoding=Encoding(quality=30))
+    assert said == ["begun anew: the unfinished out.mp4 had another input"]
+    assert done == 150
+    assert not unfinished(out).exists()
+
+
+def test_nothing_is_kept_unless_asked(make_clip: Make, tmp_path: Path) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4", times=HALF), tmp_path / "out.mp4"
+    run(clip, out, stop_at=100)
+    run(clip, out, stop_at=100, keep=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_two_on_one_output_do_not_meet(make_clip: Make, tmp_path: Path) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    with VideoSource(clip) as source, VideoSink(out, source, FAST) as sink:
+        with pytest.raises(DeblurError, match=r"no other process is writing, found one that is"):
+            VideoSink(out, source, FAST)
+        deblur_video(source, sink, Darker())
+    assert out.exists()
+    run(clip, out)
+
+
+def test_an_input_that_changes_meanwhile_is_refused(make_clip: Make, tmp_path: Path) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    other = make_clip(tmp_path / "other.mp4", times=HALF).read_bytes()
+    with (
+        pytest.raises(DeblurError, match="expected the file that it was at the start"),
+        VideoSource(clip) as source,
+        VideoSink(out, source, FAST) as sink,
+    ):
+        deblur_video(source, sink, Darker(), lambda *_: clip.write_bytes(other))  # type: ignore[arg-type]
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["in.mp4", "other.mp4"]
+
+
+def start(words: list[Any], before: str = "") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", before + PROGRAM, *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_segments(process: subprocess.Popen[str], out: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(unfinished(out).glob("*.segment"))) < count and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+LONG = [512 * i for i in range(0, 1800, 2)]  # a minute
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_what_is_finished_and_says_how_to_go_on(
+    make_clip: Make, negative: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4", times=LONG), tmp_path / "out.mp4"
+    words = [clip, out, "--model", negative, "--preset", "ultrafast"]
+    process = start(words)
+    wait_for_segments(process, out, 2)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 130
+    assert said[-1] == "stopped"
+    assert (
+        f"s of out.mp4 are finished; the same command goes on from there: deblur-video {clip}"
+        in said[-2]
+    )
+    again = start(words)
+    assert "going on after " in again.communicate(timeout=60)[1]
+    assert again.returncode == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_kill_9_at_any_moment(make_clip: Make, negative: Path, tmp_path: Path, kills: int) -> None:
+    clip = make_clip(tmp_path / "in.mp4", times=LONG, sound=True)
+    words = ["--model", negative, "--preset", "ultrafast", "--quality", "30"]
+    whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    begin = time.monotonic()
+    assert start([clip, whole, *words]).wait(120) == 0
+    took, chance = time.monotonic() - begin, random.Random(kills)
+    survived = 0
+    while survived < kills:
+        process = start([clip, out, *words])
+        try:
+            process.wait(chance.uniform(0, took))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            survived += 1
+        else:
+            assert process.returncode == 0
+            assert out.read_bytes() == whole.read_bytes()
+            out.unlink()
+    assert start([clip, out, *words]).wait(120) == 0
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4", "whole.mp4"]
+
+
+def test_a_full_disk_keeps_what_is_finished(
+    make_clip: Make, negative: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        clip, out = make_clip(tmp_path / "in.mp4", times=HALF), disk / "out.mp4"
+        words = [clip, out, "--model", negative, "--preset", "ultrafast", "--quality", "0"]
+        process = start(words)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 2, said
+        assert "expected room on the disk, found a full disk; make room in" in said
+        assert "of out.mp4 are finished" in said
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        again = start(words)
+        said = again.communicate(timeout=60)[1]
+        assert again.returncode == 0, said
+        assert "going on after" in said
+        assert [p.name for p in disk.iterdir()] == ["out.mp4"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_the_report_tells_what_was_there_already(
+    make_clip: Make, negative: Path, tmp_path: Path
+) -> None:
+    clip, out, report = (
+        make_clip(tmp_path / "in.mp4", times=LONG),
+        tmp_path / "o.mp4",
+        tmp_path / "r",
+    )
+    words = [clip, out, "--model", negative, "--preset", "ultrafast", "--json", report]
+    process = start(words)
+    wait_for_segments(process, out, 2)
+    process.kill()
+    process.wait()
+    assert start(words).wait(60) == 0
+    values = json.loads(report.read_text())
+    assert values["frames_of_earlier_runs"] >= 60
+    assert values["frames"] + values["frames_of_earlier_runs"] == 900
