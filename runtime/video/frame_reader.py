@@ -6,7 +6,6 @@ import heapq
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
@@ -18,6 +17,7 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tiling.frame_memory import codec_limits
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.streams import main_video_stream, open_container
+from deblurgan.runtime.video.video_input import VideoInput
 
 # A frame that is shown for longer after the start of a span is part of it, in seconds.
 LONG = Fraction(1, 2)
@@ -37,7 +37,7 @@ class FrameReader:
 
     def __init__(
         self,
-        path: Path,
+        given: VideoInput,
         span: Span,
         *,
         seek: bool,
@@ -45,10 +45,10 @@ class FrameReader:
         hardware: str = "none",
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.path, self.span, self.seek, self._on_screen = path, span, seek, on_screen
-        self.container = open_container(path, hardware, warn)
+        self.given, self.span, self.seek, self._on_screen = given, span, seek, on_screen
+        self.container = open_container(given, hardware, warn)
         try:
-            self.stream = main_video_stream(path, self.container)
+            self.stream = main_video_stream(given, self.container)
         except BaseException:
             self.container.close()
             raise
@@ -87,7 +87,7 @@ class FrameReader:
             raise DeblurError(
                 "--start",
                 expected="a video whose frames tell their time",
-                found=f"{self.path.name}, whose frames do not",
+                found=f"{self.given.name}, whose frames do not",
                 remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
             )
         return time - self.begin - self.span.start > 2 / self.frame_rate
@@ -102,7 +102,7 @@ class FrameReader:
         """
         has_begun = False
         packets = demux_span(
-            self.path, self.container, [self.stream], self.stream, self.begin, self.span, self.seek
+            self.given, self.container, [self.stream], self.stream, self.begin, self.span, self.seek
         )
         for packet in packets:
             if self._waiting is not None and packet.dts is not None:
@@ -113,7 +113,7 @@ class FrameReader:
                 if not has_begun:
                     continue
                 at = f"{float(packet.dts * packet.time_base):.2f} s" if packet.dts else "once"
-                raise damage(self.path, f"damage at {at} ({error.strerror})") from None
+                raise damage(self.given, f"damage at {at} ({error.strerror})") from None
             for frame in frames:
                 has_begun = True
                 if self._waiting:
@@ -140,7 +140,7 @@ class FrameReader:
 
 
 def demux_span(
-    path: Path,
+    given: VideoInput,
     container: InputContainer,
     streams: list[Any],
     video: VideoStream,
@@ -163,12 +163,12 @@ def demux_span(
                 container.seek(target, stream=video, backward=True)
         yield from container.demux(streams)
     except av.FFmpegError as error:
-        raise damage(path, f"damage between the frames ({error.strerror})") from None
+        raise damage(given, f"damage between the frames ({error.strerror})") from None
 
 
-def damage(path: Path, found: str) -> DeblurError:
+def damage(given: VideoInput, found: str) -> DeblurError:
     return DeblurError(
-        path,
+        given.name,
         expected="a whole video",
         found=found,
         remedy="save what is there with: ffmpeg -err_detect ignore_err -i FILE SAVED.mp4",

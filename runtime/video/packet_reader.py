@@ -12,13 +12,14 @@ from av import Packet
 from deblurgan.runtime.video.frame_reader import damage, demux_span
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.streams import main_video_stream, open_container, passed_on
+from deblurgan.runtime.video.video_input import VideoInput
 
 # How much further a file is read for sound that lies behind the last frame, in seconds.
 INTERLEAVED = 10
 
 
 def read_packets(
-    path: Path,
+    given: VideoInput,
     span: Span,
     *,
     offset: Fraction,
@@ -31,14 +32,14 @@ def read_packets(
     At the end ``warn`` is told of a file that is shorter than it says; raises
     :class:`DeblurError` where frames are missing that its index tells of.
     """
-    with open_container(path) as container:
-        video = main_video_stream(path, container)
+    with open_container(given) as container:
+        video = main_video_stream(given, container)
         base = video.time_base or 1 / Fraction(video.average_rate or 25)
         begin = Fraction(video.start_time or 0) * base
         frames, last, is_over = 0, Fraction(0), False
         kept = passed_on(container)
         has_sound = any(stream.type == "audio" for stream in kept)
-        for packet in demux_span(path, container, [video, *kept], video, begin, span, seek):
+        for packet in demux_span(given, container, [video, *kept], video, begin, span, seek):
             if packet.dts is None and packet.pts is None:
                 continue
             if packet.size and packet.pts is not None:
@@ -59,14 +60,14 @@ def read_packets(
                 told = min(told, len(video.index_entries))
             is_short = told - frames > max(8, told // 50)
             if is_short and container.format.name != "avi":
-                raise damage(path, f"{frames} frames where it tells of {told}; it was cut off")
+                raise damage(given, f"{frames} frames where it tells of {told}; it was cut off")
             whole = Fraction(container.duration or 0, 1_000_000)
             if is_short:
                 whole = told / Fraction(video.average_rate or 25)
             start = Fraction(container.start_time or 0, 1_000_000)
             if start + whole - last > max(Fraction(1), whole / 50):
                 warn(
-                    f"{path.name} ends after {float(last - start):.2f} s of "
+                    f"{Path(given.name).name} ends after {float(last - start):.2f} s of "
                     f"{float(whole):.2f} s: it may have been cut off"
                 )
 

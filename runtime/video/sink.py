@@ -105,7 +105,7 @@ class VideoSink:
         self._segments.flush()
         if self.source.has_changed():
             raise DeblurError(
-                self.source.path,
+                self.source.input.name,
                 expected="the file that it was at the start",
                 found="another one",
                 remedy="run it again when nothing writes the file any more",

@@ -19,6 +19,7 @@ from deblurgan.runtime.video.packet_reader import read_packets
 from deblurgan.runtime.video.segment import LENGTH, Summary, digest_of, segment_of
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.streams import describe, display_matrix, passed_on
+from deblurgan.runtime.video.video_input import VideoInput
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,19 @@ class VideoSource:
 
     def __init__(
         self,
-        path: Path,
+        given: Path | VideoInput,
         *,
         span: Span | None = None,
         hardware: str = "none",
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.path, self.span, self.warn, self._hardware = path, span or Span(), warn, hardware
-        self.identity = identify(path)
-        self._reader, self._first = open_at_start(path, self.span, hardware, warn)
+        self.input = VideoInput.of_file(given) if isinstance(given, Path) else given
+        self.span, self.warn, self._hardware = span or Span(), warn, hardware
+        self.identity = self.input.identity()
+        self._reader, self._first = open_at_start(self.input, self.span, hardware, warn)
         self.container, self.stream = self._reader.container, self._reader.stream
-        self.passed_on = passed_on(self.container)
+        # What is read once has its sound in between, where nothing waits for it.
+        self.passed_on = [] if self.input.is_stream else passed_on(self.container)
         chosen = {self.stream.index, *(s.index for s in self.passed_on)}
         self.left_out = [describe(s) for s in self.container.streams if s.index not in chosen]
         first = self._first
@@ -121,14 +124,16 @@ class VideoSource:
 
     def has_changed(self) -> bool:
         """Whether there is another file in its place."""
-        return identify(self.path) != self.identity
+        return self.input.identity() != self.identity
 
     def packets(self) -> Iterator[Packet[Any]]:
         """Sound and subtitles, at the times that they have in the output: the file is read
         for them once more. Raises :class:`DeblurError` where it was cut off.
         """
+        if self.input.is_stream:
+            return iter(())
         return read_packets(
-            self.path, self.span, offset=self.offset, seek=self._reader.seek, warn=self.warn
+            self.input, self.span, offset=self.offset, seek=self._reader.seek, warn=self.warn
         )
 
     def close(self) -> None:
@@ -162,7 +167,7 @@ class VideoSource:
             ):
                 return reader, chain([frame], reader)
         reader.close()
-        whole = FrameReader(self.path, self.span, seek=self._reader.seek, hardware=self._hardware)
+        whole = FrameReader(self.input, self.span, seek=self._reader.seek, hardware=self._hardware)
         return whole, iter(whole)
 
     def _reader_from(self, time: Fraction) -> FrameReader:
@@ -170,7 +175,7 @@ class VideoSource:
         start = time + self.offset - self._reader.begin
         end = self.span.end
         span = Span(start, None if end is None else end - start)
-        return FrameReader(self.path, span, seek=True, on_screen=False, hardware=self._hardware)
+        return FrameReader(self.input, span, seek=True, on_screen=False, hardware=self._hardware)
 
     def _is_same(self, frame: VideoFrame, before: Summary) -> bool:
         """Whether it is the last frame of a segment, decoded to the same picture."""
@@ -205,39 +210,31 @@ class VideoSource:
             self.warn(line)
 
 
-def identify(path: Path) -> str:
-    """What tells a file from another one that had its name; empty where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ""
-    return f"{found.st_size} bytes of {found.st_mtime_ns}"
-
-
 def open_at_start(
-    path: Path, span: Span, hardware: str, warn: Callable[[str], None]
+    given: VideoInput, span: Span, hardware: str, warn: Callable[[str], None]
 ) -> tuple[FrameReader, VideoFrame]:
     """A reader that has found the first frame, and that frame."""
-    reader = FrameReader(path, span, seek=bool(span.start), hardware=hardware, warn=warn)
+    seek = bool(span.start) and not given.is_stream
+    reader = FrameReader(given, span, seek=seek, hardware=hardware, warn=warn)
     try:
         first = next(iter(reader), None)
-        if span.start and (first is None or reader.is_late(first)):
+        if seek and (first is None or reader.is_late(first)):
             # Not every file can be searched to the very picture; it can be read to it.
             reader.close()
-            reader = FrameReader(path, span, seek=False, hardware=hardware)
+            reader = FrameReader(given, span, seek=False, hardware=hardware)
             first = next(iter(reader), None)
         if first is None:
-            raise nothing_in(path, span, reader)
+            raise nothing_in(given, span, reader)
     except BaseException:
         reader.close()
         raise
     return reader, first
 
 
-def nothing_in(path: Path, span: Span, reader: FrameReader) -> DeblurError:
+def nothing_in(given: VideoInput, span: Span, reader: FrameReader) -> DeblurError:
     if span.is_whole:
         return DeblurError(
-            path,
+            given.name,
             expected="a video",
             found="a video stream without frames",
             remedy="check the file with: ffprobe FILE",

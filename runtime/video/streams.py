@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import av
@@ -16,48 +15,63 @@ from av.video.stream import VideoStream
 
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tensorrt.device import find_device
+from deblurgan.runtime.video.video_input import PATIENCE, VideoInput
 
 ATTACHED_PICTURE = 0x400
 PASSED_ON = ("audio", "subtitle")
 
 
 def open_container(
-    path: Path, hardware: str = "none", warn: Callable[[str], None] = lambda _: None
+    given: VideoInput, hardware: str = "none", warn: Callable[[str], None] = lambda _: None
 ) -> InputContainer:
     """For reading; ``hardware`` as in :class:`~deblurgan.runtime.video.codecs.Encoding`.
 
     Raises :class:`DeblurError` for what holds no video.
     """
     remedy = "check the path, and the file with: ffprobe FILE"
+    if given.is_stream:
+        remedy = "check that it sends video, with: ffprobe IN"
     container = None
+
+    def open_(accelerated: HWAccel | None) -> InputContainer:
+        return av.open(
+            given.url,
+            format=given.format,
+            options=dict(given.options),
+            metadata_errors="replace",
+            hwaccel=accelerated,
+            timeout=PATIENCE if given.is_live else None,
+        )
+
     if hardware == "cuda" or (hardware == "auto" and find_device() is not None):
         # Without a GPU it raises PermissionError, though told to fall back.
         try:
             accelerated = HWAccel("cuda", allow_software_fallback=True)
-            container = av.open(str(path), metadata_errors="replace", hwaccel=accelerated)
+            container = open_(accelerated)
         except (av.FFmpegError, OSError, RuntimeError) as error:
-            if path.exists():
+            if given.exists:
                 said = getattr(error, "strerror", None) or str(error)
                 warn(f"decoding on the processor, not the GPU: {said.lower()}")
     try:
-        container = container or av.open(str(path), metadata_errors="replace")
-    except av.FFmpegError as error:
-        found = "no such file" if not path.exists() else f"something else ({error.strerror})"
-        raise DeblurError(path, expected="a video", found=found, remedy=remedy) from None
+        container = container or open_(None)
+    except (av.FFmpegError, ValueError) as error:  # ValueError: a format that it lacks
+        said = getattr(error, "strerror", None) or str(error)
+        found = "no such file" if not given.exists else f"something else ({said})"
+        raise DeblurError(given.name, expected="a video", found=found, remedy=remedy) from None
     if not container.streams.video:
         container.close()
         raise DeblurError(
-            path, expected="a video", found="a file without a video stream", remedy=remedy
+            given.name, expected="a video", found="a file without a video stream", remedy=remedy
         )
     return container
 
 
-def main_video_stream(path: Path, container: InputContainer) -> VideoStream:
+def main_video_stream(given: VideoInput, container: InputContainer) -> VideoStream:
     """The first video stream that is not a cover picture."""
     moving = [s for s in container.streams.video if not int(s.disposition) & ATTACHED_PICTURE]
     if not moving:
         raise DeblurError(
-            path,
+            given.name,
             expected="a video",
             found="only a cover picture",
             remedy="name a file with a video stream",
