@@ -29,7 +29,9 @@ EVERY = 12
 # Pixels of the longer side. Changes of single pixels average out in the smaller picture;
 # what is seen as flicker is larger.
 LONGEST = 480
-SHORTEST = 16  # below, there is no motion to be found
+# Wide pictures of less than 32 lines crash OpenCV's DIS flow, and the process with it: it
+# takes them for the small ones that it has a way for by their width.
+SHORTEST = 64
 BORDER = 4  # pixels
 # Sundaram et al. 2010, as Lai et al. take it: the motion there and back has to end where
 # it began, but for a hundredth of its square and half a pixel's.
