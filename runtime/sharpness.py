@@ -22,14 +22,14 @@ from deblurgan.runtime.contract import Frames
 # the share of pictures below each bar:
 #
 #                                           n     0     5    50    95  < 1.0  < 1.1
-#   sharp: Kodak and Urban100              48  0.52  0.67  0.84  1.53   75 %   85 %
-#   - with noise of 5 levels               48  0.51  0.67  0.84  1.53   77 %   85 %
-#   - as JPEG of quality 50                48  0.54  0.65  0.86  1.69   73 %   83 %
-#   blurred over 3 or 4 pixels             24  0.86  0.97  1.22  1.53    8 %   33 %
+#   sharp: Kodak and Urban100              48  0.53  0.67  0.84  1.24   77 %   85 %
+#   - with noise of 5 levels               48  0.56  0.65  0.85  1.19   79 %   85 %
+#   - as JPEG of quality 50                48  0.61  0.65  0.86  1.26   73 %   83 %
+#   blurred over 3 or 4 pixels             24  0.87  0.98  1.21  1.59    8 %   25 %
 #   blurred over 5 to 32 pixels, GoPro's
-#   blurred frames, shaken photographs    121  1.15  1.29  1.82  3.57    0 %    0 %
-#   - with noise of 5 levels              121  1.14  1.29  1.77  3.12    0 %    0 %
-#   - as JPEG of quality 50               121  1.14  1.33  1.82  3.37    0 %    0 %
+#   blurred frames, shaken photographs    121  1.14  1.33  1.84  3.43    0 %    0 %
+#   - with noise of 5 levels              121  1.14  1.34  1.78  3.01    0 %    0 %
+#   - as JPEG of quality 50               121  1.15  1.33  1.83  3.15    0 %    0 %
 #
 # The upper bar is the highest that lets no visibly blurred picture through, noise or not.
 # The lower one is as far below as frames of real clips are from the one before, 19 times
@@ -40,7 +40,7 @@ SHARP, BLURRED = 1.0, 1.1
 # picture; so few that a frame of any size takes as long.
 WINDOW = 96  # pixels a side
 ACROSS, DOWN = 6, 4
-BORDER = 3  # pixels of a window that its neighbour in memory bleeds into
+BORDER = 6  # pixels of a window that its neighbour in memory bleeds into
 
 FINE, COARSE = 1.0, 1.5  # the scales, as sigmas in pixels
 DIAGONAL = math.sqrt(0.5)
@@ -92,7 +92,7 @@ def measure_blur(frame: Frames) -> float:
     Each window of the frame has its edges' width in the direction where they are widest,
     as motion blurs across itself only. The frame has the median of its windows, or more
     where a quarter of them is much softer. Infinite where next to nothing in the frame
-    shows an edge: when it is flat, or smaller than 16 pixels or so.
+    shows an edge: when it is flat, or smaller than 20 pixels or so.
     """
     widths = edge_widths(cut_windows(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)))
     told = widths[np.isfinite(widths)]

@@ -103,12 +103,18 @@ def test_the_flat_part_of_a_picture_does_not_count() -> None:
     assert measure_blur(picture) > BLURRED
 
 
+def test_windows_beside_each_other_in_memory_do_not_make_an_edge() -> None:
+    windows = np.zeros((3, 96, 96), np.float32)
+    windows[1] = 255
+    assert np.isnan(sharpness.edge_widths(windows)).all()
+
+
 @pytest.mark.parametrize(
     "picture",
     [
         np.full((720, 1280, 3), 128, np.uint8),
         add_noise(np.full((360, 640, 3), 128, np.uint8), 5),
-        np.zeros((16, 16, 3), np.uint8),
+        LEAVES[:16, :16],
         LEAVES[:1, :1],
         LEAVES[:5, :7],
         LEAVES[:240, :2],
