@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import shlex
-import sys
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,66 +10,59 @@ import typer
 from rich.markup import escape
 
 from deblurgan.runtime import backends, console
-from deblurgan.runtime.backends import Backend
+from deblurgan.runtime.batch import Summary, list_clips, run_batch
 from deblurgan.runtime.before_after import BeforeAfter
-from deblurgan.runtime.compare import LAYOUTS, Comparison, check_layout
+from deblurgan.runtime.compare import LAYOUTS, check_layout
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.job import (
+    Job,
+    run_on_pictures,
+    run_on_video,
+    watching_builds,
+)
 from deblurgan.runtime.model_store import DEFAULT
-from deblurgan.runtime.pictures import deblur_pictures, is_picture, list_jobs
 from deblurgan.runtime.preview import save_preview
-from deblurgan.runtime.progress import FrameProgress
-from deblurgan.runtime.report import describe_run
+from deblurgan.runtime.report import RunReport, save_reports
 from deblurgan.runtime.targets import (
+    Kind,
     check_all_apart,
     check_beside,
     check_picture_beside,
     check_target,
+    kind_of,
 )
 from deblurgan.runtime.tiling.fitting import parse_tile
 from deblurgan.runtime.tiling.memory import parse_memory
-from deblurgan.runtime.tiling.tiles import TiledBackend
 from deblurgan.runtime.video.codecs import CODECS, HARDWARE, Encoding, check_hardware
-from deblurgan.runtime.video.deblur import deblur_video
-from deblurgan.runtime.video.sink import VideoSink
-from deblurgan.runtime.video.source import VideoSource
-from deblurgan.runtime.video.span import Span, parse_span
+from deblurgan.runtime.video.span import parse_span
+from deblurgan.runtime.video.unfinished import was_finished
+from deblurgan.runtime.video.video_input import VideoInput, parse_input, parse_rate, parse_raw
 
 app = console.new_app("Make blurred video sharp.")
 
-ENGINE, VIDEO, LOOKING, SAYING = "Model and engine", "Video", "Looking", "What it says"
-
-
-@dataclass
-class Job:
-    """What a run is to do, as asked for; ``warnings`` are those of the run so far."""
-
-    source: Path
-    target: Path
-    encoding: Encoding = field(default_factory=Encoding)
-    span: Span = field(default_factory=Span)
-    compare: str | None = None
-    drop_streams: bool = False
-    verify: bool = True
-    resume: bool = True
-    picture: BeforeAfter | None = None
-    report: Path | None = None
-    warnings: list[str] = field(default_factory=list)
-
-    def warn(self, line: str) -> None:
-        self.warnings.append(line)
-        console.say(line)
+ENGINE, VIDEO, LIVE = "Model and engine", "Video", "Pipes, cameras and numbered pictures"
+LOOKING, SAYING = "Looking", "What it says"
 
 
 @app.command(no_args_is_help=True)
 def deblur(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="A video, a picture, or a folder of pictures.")
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="A video, a picture, a folder or a pattern ('clips/*.mp4') of either, numbered "
+            "pictures (frames/%05d.png), a camera (/dev/video0), an address (rtsp://…), or - "
+            "for standard input.",
+        ),
     ],
     target: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(
-            metavar="OUT", help="Where to write: of the same kind as IN.", show_default=False
+            metavar="OUT",
+            help="Where to write: a file for a file, a folder for several; a video may become "
+            "numbered pictures, or - for standard output.",
+            show_default=False,
         ),
     ] = None,
     overwrite: Annotated[
@@ -175,6 +163,39 @@ def deblur(
             rich_help_panel=VIDEO,
         ),
     ] = False,
+    keep_sharp: Annotated[
+        str,
+        typer.Option(
+            "--sharp-frames",
+            help="keep: frames that are sharp already pass by the engine; deblur: none does.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = "deblur",
+    max_latency: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS",
+            min=1,
+            help="Drop waiting frames of a camera or an address that would come out later.",
+            rich_help_panel=LIVE,
+        ),
+    ] = None,
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH@RATE",
+            help="Standard input and output are RGB frames of 8 bits without a header.",
+            rich_help_panel=LIVE,
+        ),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FPS",
+            help="Frames a second of numbered pictures; 30 by default.",
+            rich_help_panel=LIVE,
+        ),
+    ] = None,
     preview: Annotated[
         Path | None,
         typer.Option(
@@ -211,8 +232,8 @@ def deblur(
     """Make blurred video sharp.
 
     Sound, subtitles, timestamps and colours stay as they are. OUT appears
-    when it is whole; whatever stops the run, no half of it is left. With
-    --debug anywhere, an error shows where it happened.
+    when it is whole. Whatever stops the run, the same command goes on from
+    there. With --debug anywhere, an error shows where it happened.
 
     Examples:
 
@@ -222,10 +243,18 @@ def deblur(
 
       deblur-video shaky.mp4 look.mp4 --compare split --start 1:30 --duration 10
 
+      deblur-video clips/ sharp-clips/ --sharp-frames keep
+
       deblur-video frames/ sharp-frames/ --backend onnxruntime
+
+      ffmpeg -i in.mkv -f yuv4mpegpipe - | deblur-video - - | ffplay -
     """
     console.messages.quiet = quiet
-    check_target(source, target, overwrite, needed=preview is None)
+    kind = kind_of(source)
+    if kind is Kind.VIDEO and target and was_finished(Path(target)) and not overwrite:
+        console.messages.print(f"{escape(target)}: the run before had finished it")
+        return
+    check_target(source, target, kind, overwrite, needed=preview is None)
     check_all_apart(target, before_after, preview, json)
     check_picture_beside(before_after, source, overwrite)
     check_picture_beside(preview, source, overwrite)
@@ -239,21 +268,28 @@ def deblur(
         )
     check_layout(compare)
     check_hardware(hardware)
-    pictures = source.is_dir() or is_picture(source)
+    check_sharp_frames(keep_sharp)
+    frames = None if raw is None else parse_raw(raw)
+    speed = None if rate is None else parse_rate("--rate", rate)
     job = Job(
-        source,
-        target or source,
+        parse_input(source, frames, speed)
+        if kind is Kind.VIDEO
+        else VideoInput.of_file(Path(source)),
+        target or "",
         Encoding(codec, quality, preset, hardware),
         parse_span(start, duration),
-        compare,
-        drop_streams,
-        not no_verify,
-        not no_resume,
-        BeforeAfter() if before_after is not None else None,
-        json,
+        compare=compare,
+        drop_streams=drop_streams,
+        verify=not no_verify,
+        resume=not no_resume,
+        overwrite=overwrite,
+        raw=raw is not None,
+        keep_sharp=keep_sharp == "keep",
+        max_latency=None if max_latency is None else max_latency / 1000,
+        picture=BeforeAfter() if before_after is not None else None,
+        wants_report=json is not None,
     )
-    if pictures:
-        check_no_video_options(job, preview)
+    check_fits(job, kind, preview, rate)
     with Deblurrer(
         model,
         backend=backend,
@@ -264,134 +300,52 @@ def deblur(
     ) as deblurrer:
         if preview is not None:
             with watching_builds() as deblurrer.progress:
-                save_preview(preview, source, job.span, deblurrer)
+                save_preview(preview, job.source, job.span, deblurrer)
             console.messages.print(f"preview: {escape(str(preview))}")
         if target is None:
             return
-        (run_on_pictures if pictures else run_on_video)(job, deblurrer)
+        if kind is Kind.CLIPS:
+            summary = deblur_clips(source, Path(target), job, deblurrer)
+            if json is not None:
+                save_reports(json, summary.reports, summary.failed)
+            if summary.failed:
+                raise typer.Exit(console.BAD_INPUT)
+            return
+        if kind is Kind.PICTURES:
+            report = run_on_pictures(Path(source), Path(target), job, deblurrer)
+        else:
+            report = run_on_video(job, deblurrer)
+    if json is not None:
+        report.save(json)
     if job.picture is not None and before_after is not None:
         job.picture.save(before_after)
         console.messages.print(f"before/after: {escape(str(before_after))}")
 
 
-def run_on_video(job: Job, deblurrer: Deblurrer) -> None:
-    with VideoSource(
-        job.source, span=job.span, hardware=job.encoding.hardware, warn=job.warn
-    ) as source:
-        say_of_input(job, source)
-        size = source.size
-        sink = VideoSink(
-            job.target,
-            source,
-            job.encoding,
-            comparison=None if job.compare is None else Comparison(job.compare, *size),
-            drop_streams=job.drop_streams,
-            keep=job.resume,
-            warn=job.warn,
-        )
-        try:
-            with sink:
-                if sink.left_out:
-                    job.warn(f"left out: {', '.join(sink.left_out)}")
-                with watching_builds() as deblurrer.progress:
-                    engine = deblurrer.engine(*size, overlap=True, written=sink.size)
-                say_engine(deblurrer, engine, size)
-                finished = sink.go_on(describe_job(job, deblurrer, engine)) if job.resume else 0
-                if finished:
-                    console.messages.print(f"going on after {finished} frames of an earlier run")
-                with FrameProgress(source.frame_count, job.picture, finished) as progress:
-                    deblur_video(
-                        source, sink, engine, progress.watch, progress.clock, verify=job.verify
-                    )
-                seconds = progress.seconds
-        finally:
-            if sink.kept_seconds:
-                console.say(
-                    f"{sink.kept_seconds} s of {job.target.name} are finished; the same command "
-                    f"goes on from there: {shlex.join(['deblur-video', *sys.argv[1:]])}"
-                )
-    assert sink.manifest is not None
-    frames, packets = len(sink.manifest.frames), sink.manifest.packets
-    proven = f"; read again: {frames} frames, {packets} packets of sound and subtitles"
-    progress.say_result(job.target, proven if job.verify else "")
-    if job.report is not None:
-        paths = job.source, job.target
-        report = describe_run(paths, deblurrer.model, engine, size, progress.clock, seconds)
-        replace(
-            report,
-            verified=job.verify,
-            frames_of_earlier_runs=finished,
-            packets_passed_on=packets,
-            encoder=sink.encoder.name,
-            left_out=sink.left_out,
-            warnings=job.warnings,
-        ).save(job.report)
+def deblur_clips(source: str, folder: Path, job: Job, deblurrer: Deblurrer) -> Summary:
+    def deblur_clip(clip: Path, target: Path) -> RunReport:
+        given = VideoInput.of_file(clip)
+        own = replace(job, source=given, target=str(target), warnings=[])
+        deblurrer.warn = own.warn
+        return run_on_video(own, deblurrer)
+
+    return run_batch(list_clips(source), folder, job.overwrite, deblur_clip)
 
 
-def describe_job(job: Job, deblurrer: Deblurrer, engine: Backend) -> dict[str, str]:
-    """What decides about the pictures, but for the file and the encoder."""
-    # How large the tiles are hangs on the memory that is free just now.
-    inner = engine.inner if isinstance(engine, TiledBackend) else engine
-    return {
-        "version": version("deblurgan-edge"),
-        "model": hashlib.sha256(deblurrer.model.path.read_bytes()).hexdigest(),
-        "engine": inner.description,
-        "tile": str(deblurrer.tile),
-        "compare": str(job.compare),
-    }
-
-
-def run_on_pictures(job: Job, deblurrer: Deblurrer) -> None:
-    jobs = list_jobs(job.source, job.target)
-    with FrameProgress(len(jobs), job.picture) as progress:
-        engine, size = deblur_pictures(jobs, deblurrer, progress.watch, progress.clock)
-    progress.say_result(job.target)
-    if job.report is not None:
-        paths, seconds = (job.source, job.target), progress.seconds
-        describe_run(paths, deblurrer.model, engine, size, progress.clock, seconds).save(job.report)
-
-
-def watching_builds() -> AbstractContextManager[console.Watch]:
-    """A bar for plans, gone before the next one begins: older versions of rich show one."""
-    return console.watching("% of the plan built", shown=not console.messages.quiet)
-
-
-def say_of_input(job: Job, source: VideoSource) -> None:
-    """What is special about a video; raises :class:`DeblurError` for HDR."""
-    if source.colour.hdr:
+def check_sharp_frames(word: str) -> None:
+    """Raises :class:`DeblurError` for what is neither of the two."""
+    if word not in ("keep", "deblur"):
         raise DeblurError(
-            job.source,
-            expected="standard dynamic range",
-            found=f"HDR ({source.colour.hdr})",
-            remedy="convert it first: ffmpeg -i FILE -vf "
-            "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,"
-            "format=yuv420p -c:a copy SDR.mp4",
-        )
-    if not source.colour.is_known:
-        raise DeblurError(
-            job.source,
-            expected="colours coded in the ways of BT.601, 709, 2020, 240M or FCC",
-            found=f"matrix {source.colour.matrix} of H.273",
-            remedy="convert it first: ffmpeg -i FILE -vf scale=out_color_matrix=bt709 "
-            "-colorspace bt709 -c:a copy CONVERTED.mp4",
-        )
-    if source.is_interlaced:
-        job.warn(
-            "interlaced: both fields of a frame are deblurred as one picture, and marked as one; "
-            "better first: ffmpeg -i FILE -vf bwdif=mode=send_field -c:a copy PROGRESSIVE.mp4"
+            "--sharp-frames",
+            expected="keep or deblur",
+            found=word,
+            remedy="write it like --sharp-frames keep",
         )
 
 
-def say_engine(deblurrer: Deblurrer, engine: Backend, size: tuple[int, int]) -> None:
-    console.messages.print(
-        f"{escape(deblurrer.model.path.stem)} ({deblurrer.model.card.precision}) "
-        f"on {escape(engine.description)}, {size[0]}x{size[1]}"
-    )
-
-
-def check_no_video_options(job: Job, preview: Path | None) -> None:
-    """Of pictures: what would change nothing is refused."""
-    given = {
+def check_fits(job: Job, kind: Kind, preview: Path | None, rate: str | None) -> None:
+    """What would change nothing is refused."""
+    of_video = {
         "--codec, --quality, --preset": replace(job.encoding, hardware="auto") != Encoding(),
         "--start, --duration": not job.span.is_whole,
         "--compare": job.compare is not None,
@@ -399,15 +353,29 @@ def check_no_video_options(job: Job, preview: Path | None) -> None:
         "--drop-streams": job.drop_streams,
         "--no-verify": not job.verify,
         "--no-resume": not job.resume,
+        "--sharp-frames": job.keep_sharp,
     }
-    for option, is_given in given.items():
-        if is_given:
-            raise DeblurError(
-                option,
-                expected="a video",
-                found=f"pictures ({job.source})",
-                remedy="leave it out",
-            )
+    of_clips = {"--preview": preview is not None, "--before-after": job.picture is not None}
+    is_piped = "-" in (job.target, job.source.url.replace("pipe:0", "-"))
+    of_others = {
+        "--max-latency": ("a camera or an address", job.max_latency and not job.source.is_live),
+        "--raw": ("standard input or output (-)", job.raw and not is_piped),
+        "--rate": ("numbered pictures", rate is not None and job.source.format != "image2"),
+        "--preview": ("a file", preview is not None and job.source.is_stream),
+        "--start": ("a file", job.span.start > 0 and job.source.is_stream),
+    }
+    wrong = []
+    if kind is Kind.PICTURES:
+        wrong = [(option, "a video", "pictures") for option, given in of_video.items() if given]
+    elif kind is Kind.CLIPS:
+        wrong = [(option, "one video", "several") for option, given in of_clips.items() if given]
+    wrong += [
+        (option, needs, "another IN") for option, (needs, given) in of_others.items() if given
+    ]
+    for option, needs, found in wrong:
+        raise DeblurError(
+            option, expected=needs, found=f"{found} ({job.source.name})", remedy="leave it out"
+        )
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -96,6 +96,31 @@ def signals_interrupt() -> Iterator[None]:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
         _interrupted.clear()
+
+
+@contextmanager
+def stopping_with(stop: Callable[[], None]) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM call ``stop`` instead, for what ends well when it ends."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in signals]
+
+    def restore() -> None:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+    def first(number: int, frame: FrameType | None) -> None:
+        restore()
+        stop()
+
+    for number in signals:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def check_interrupted() -> None:

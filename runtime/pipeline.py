@@ -27,11 +27,14 @@ Watcher = Callable[[Frames, Frames], None]
 @dataclass(frozen=True)
 class Frame:
     """A frame on its way: pixels uint8 ``[height, width, 3]`` RGB, and whatever
-    the sink needs to put it in its place.
+    the sink needs to put it in its place. One that ``is_sharp`` passes by the engine;
+    ``arrived`` is when a live one came, of the monotonic clock.
     """
 
     pixels: Frames
     origin: Any
+    is_sharp: bool = False
+    arrived: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,55 +117,56 @@ class StageClock:
 
 
 def run_pipeline(
-    source: Iterable[Any],
+    source: Iterable[Frame],
     backend: Backend,
-    sink: Callable[[Any], None],
+    sink: Callable[[DeblurredFrame], None],
     clock: StageClock | None = None,
+    *,
+    ahead: int | None = None,
 ) -> StageClock:
-    """Feed every item of ``source`` to ``sink``, in order; each :class:`Frame`
-    reaches it as a :class:`DeblurredFrame`, everything else as it is. ``clock``
-    may be looked at meanwhile.
+    """Feed every frame of ``source`` to ``sink``, deblurred and in order. ``clock`` may be
+    looked at meanwhile. ``ahead`` is how many frames may be on their way: two a worker and
+    one for the sink by default, and the less the sooner each comes out.
     """
     clock = clock or StageClock()
     clock.workers = backend.in_flight
-    items: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    # Frames are bounded, two a worker and one for the sink; what else passes
-    # is small, and a burst of sound must not keep the next frame from the engine.
-    slots = threading.Semaphore(2 * backend.in_flight + 1)
+    frames: queue.SimpleQueue[UnderWay | End] = queue.SimpleQueue()
+    slots = threading.Semaphore(ahead or 2 * backend.in_flight + 1)
     stopped = threading.Event()
     engine = ThreadPoolExecutor(backend.in_flight, thread_name_prefix="engine")
+
+    def submit(frame: Frame) -> Future[Frames]:
+        if not frame.is_sharp:
+            return engine.submit(clock.run, backend, frame.pixels)
+        as_it_is: Future[Frames] = Future()
+        as_it_is.set_result(frame.pixels)
+        return as_it_is
 
     def feed() -> None:
         try:
             coming = iter(source)
             while True:
-                with clock.measure("decode"):
-                    item = next(coming, None)
-                if item is None:
-                    break
-                if isinstance(item, Frame):
-                    slots.acquire()
-                    if stopped.is_set():
-                        return
-                    item = UnderWay(item, engine.submit(clock.run, backend, item.pixels))
-                elif stopped.is_set():
+                # A live source gives its newest frame: it is asked when there is room for it.
+                slots.acquire()
+                if stopped.is_set():
                     return
-                items.put(item)
-            items.put(End())
+                with clock.measure("decode"):
+                    frame = next(coming, None)
+                if frame is None:
+                    break
+                frames.put(UnderWay(frame, submit(frame)))
+            frames.put(End())
         except BaseException as error:
-            items.put(End(error))
+            frames.put(End(error))
 
     feeder = threading.Thread(target=feed, name="source", daemon=True)
     feeder.start()
     try:
-        while not isinstance(item := items.get(), End):
-            under_way = isinstance(item, UnderWay)
-            if under_way:
-                item = DeblurredFrame(item.frame, item.result.result())
+        while not isinstance(item := frames.get(), End):
+            done = DeblurredFrame(item.frame, item.result.result())
             with clock.measure("encode"):
-                sink(item)
-            if under_way:
-                slots.release()
+                sink(done)
+            slots.release()
         if item.error is not None:
             raise item.error
     finally:

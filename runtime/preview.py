@@ -15,15 +15,15 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image
-from deblurgan.runtime.pipeline import Frame
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
+from deblurgan.runtime.video.video_input import VideoInput
 
 FRAMES = 3
 WIDEST = 1920
 
 
-def save_preview(path: Path, video: Path, span: Span, deblurrer: Deblurrer) -> None:
+def save_preview(path: Path, video: VideoInput, span: Span, deblurrer: Deblurrer) -> None:
     """A few frames from all over the span, before and after, with the detail that
     changes most under each, as one picture.
     """
@@ -38,16 +38,16 @@ def save_preview(path: Path, video: Path, span: Span, deblurrer: Deblurrer) -> N
     save_image(path, np.vstack(made)[:, :, ::-1])
 
 
-def first_frame(video: Path, span: Span) -> Frames:
+def first_frame(video: VideoInput, span: Span) -> Frames:
     with VideoSource(video, span=span) as source:
-        return next(item.pixels for item in source if isinstance(item, Frame))
+        return next(iter(source)).pixels
 
 
 def show(blurred: Frames, deblurrer: Deblurrer) -> Frames:
     return shrink(compose(blurred, deblurrer(blurred)))
 
 
-def spread(video: Path, span: Span) -> list[Fraction]:
+def spread(video: VideoInput, span: Span) -> list[Fraction]:
     """Times in the middle of each of as many equal parts."""
     with VideoSource(video) as source:
         whole = Fraction(source.container.duration or 0, 1_000_000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -69,9 +68,9 @@ class FrameProgress:
             left = f", {to_do / max(self.fps, 1e-9):.0f} s left"
         return f"{self.finished + self.done}{of} frames, {self.rate()}{left}"
 
-    def say_result(self, target: Path, more: str = "") -> None:
+    def say_result(self, target: str, more: str = "") -> None:
         took = f"{self.done} frames in {self.seconds:.1f} s"
-        console.messages.print(f"{escape(str(target))}: {took}, {self.rate()}{more}")
+        console.messages.print(f"{escape(target)}: {took}, {self.rate()}{more}")
 
     def __enter__(self) -> FrameProgress:
         self.clock.restart()

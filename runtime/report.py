@@ -8,8 +8,10 @@ from pathlib import Path
 
 from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.contract import Model
+from deblurgan.runtime.flicker import TemporalError
 from deblurgan.runtime.pipeline import STAGES, StageClock
 from deblurgan.runtime.tiling.memory import peak_memory
+from deblurgan.runtime.video.live import Latency
 from deblurgan.runtime.whole_file import write_whole
 
 
@@ -22,11 +24,25 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Flicker:
+    """What changes from frame to frame without having moved, in levels of 255, before and
+    after deblurring: :class:`~deblurgan.runtime.flicker.TemporalError`.
+    """
+
+    input: float
+    output: float
+    added: float
+    pairs: int
+    left_out: int
+
+
+@dataclass(frozen=True)
 class RunReport:
     """Sizes in pixels, memory in bytes; ``limit`` is the stage that the others wait for,
     ``frames`` are those of this run, ``frames_of_earlier_runs`` what it went on from,
     ``peak_memory`` the most that the process had in memory, where the system tells, and
-    ``device_memory`` what the engine holds on the GPU.
+    ``device_memory`` what the engine holds on the GPU; ``sharp_share`` of the frames
+    passed by the engine with ``--sharp-frames keep``; ``latency`` is a live source's.
     """
 
     input: str
@@ -50,6 +66,9 @@ class RunReport:
     frames_of_earlier_runs: int = 0
     packets_passed_on: int = 0
     encoder: str = ""
+    sharp_share: float | None = None
+    flicker: Flicker | None = None
+    latency: Latency | None = None
     left_out: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -58,7 +77,7 @@ class RunReport:
 
 
 def describe_run(
-    paths: tuple[Path, Path],
+    names: tuple[str, str],
     model: Model,
     engine: Backend,
     size: tuple[int, int],
@@ -67,8 +86,8 @@ def describe_run(
 ) -> RunReport:
     """Of what every run has; what only videos have is left at its default."""
     return RunReport(
-        input=str(paths[0]),
-        output=str(paths[1]),
+        input=names[0],
+        output=names[1],
         model=model.path.name,
         precision=model.card.precision,
         weights_sha256=model.card.weights_sha256,
@@ -89,3 +108,24 @@ def describe_run(
         device_memory=engine.memory,
         verified=False,
     )
+
+
+def tell_flicker(error: TemporalError | None) -> Flicker | None:
+    if error is None:
+        return None
+    return Flicker(
+        round(error.input, 4),
+        round(error.output, 4),
+        round(error.added, 4),
+        error.pairs,
+        error.left_out,
+    )
+
+
+def save_reports(path: Path, reports: list[RunReport], failed: list[tuple[Path, str]]) -> None:
+    """Of several clips, with the message of each that failed."""
+    values = {
+        "clips": [asdict(report) for report in reports],
+        "failed": {str(clip): message for clip, message in failed},
+    }
+    write_whole(path, (json.dumps(values, indent=1) + "\n").encode())

@@ -78,6 +78,10 @@ class SharpFrames:
         self.kept += self._keeping
         return self._keeping
 
+    def restart(self) -> None:
+        """Decide about the next frame as about the first."""
+        self._keeping = False
+
     @property
     def share(self) -> float:
         """Of frames kept, from 0 to 1; 0 before the first."""

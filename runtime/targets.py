@@ -2,49 +2,110 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 
+from deblurgan.runtime.batch import is_pattern, list_clips
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.pictures import check_picture_name
+from deblurgan.runtime.pictures import check_picture_name, is_picture
 from deblurgan.runtime.video.muxer import CONTAINERS
+from deblurgan.runtime.video.video_input import is_numbered, is_special
 
 
-def check_target(source: Path, target: Path | None, overwrite: bool, *, needed: bool) -> None:
-    """OUT, which may be missing where it is not ``needed``."""
-    if not source.exists():
+class Kind(Enum):
+    """What IN names."""
+
+    VIDEO, PICTURES, CLIPS = range(3)
+
+
+def kind_of(source: str) -> Kind:
+    """Raises :class:`DeblurError` where there is nothing, or clips and pictures."""
+    path = Path(source)
+    if is_special(source):
+        return Kind.VIDEO
+    if is_pattern(source) and list_clips(source):
+        return Kind.CLIPS
+    if not path.exists():
         raise DeblurError(
             source,
             expected="a video, a picture or a folder",
             found="nothing there",
             remedy="check the path",
         )
+    if not path.is_dir():
+        return Kind.PICTURES if is_picture(path) else Kind.VIDEO
+    has_pictures = any(is_picture(p) for p in path.iterdir())
+    if list_clips(source):
+        if has_pictures:
+            raise DeblurError(
+                source,
+                expected="a folder of clips or one of pictures",
+                found="both",
+                remedy=f"name one kind by a pattern: '{path}/*.mp4'",
+            )
+        return Kind.CLIPS
+    return Kind.PICTURES
+
+
+def check_target(
+    source: str, target: str | None, kind: Kind, overwrite: bool, *, needed: bool
+) -> None:
+    """OUT, which may be missing where it is not ``needed``."""
+    path = Path(source)
     if target is None:
         if not needed:
             return
+        name = "sharp/" if kind is not Kind.VIDEO else f"{path.stem}-sharp{path.suffix or '.mp4'}"
+        if is_special(source):
+            name = "sharp.mp4"
+        if kind is Kind.PICTURES and not path.is_dir():
+            name = f"{path.stem}-sharp{path.suffix}"
         raise DeblurError(
             "OUT",
             expected="where to write",
             found="nothing",
-            remedy=f"deblur-video {source} {source.stem}-sharp{source.suffix}",
+            remedy=f"deblur-video {source} {name}",
         )
-    if target.is_dir() and not source.is_dir():
+    if target == "-":
+        if kind is Kind.VIDEO:
+            return
         raise DeblurError(
-            target,
+            "OUT",
+            expected="a file or a folder, as IN is no single video",
+            found="standard output (-)",
+            remedy="name a folder",
+        )
+    out = Path(target)
+    several = kind is Kind.CLIPS or path.is_dir()
+    if out.is_dir() and not several:
+        raise DeblurError(
+            out,
             expected="the name of a file",
             found="a folder",
-            remedy=f"write {target / source.name}",
+            remedy=f"write {out / (path.name if path.exists() else 'sharp.mp4')}",
         )
-    if source.is_dir() and target.suffix.lower() in CONTAINERS:
+    if several and out.suffix.lower() in CONTAINERS:
         raise DeblurError(
-            target,
-            expected="the name of a folder, as the input is one",
+            out,
+            expected="the name of a folder, as there are several",
             found="the name of a video",
-            remedy=f"write {target.with_suffix('')}",
+            remedy=f"write {out.with_suffix('')}",
         )
-    check_free(target, source, overwrite)
+    if kind is Kind.VIDEO and is_numbered(target):
+        return
+    if kind is Kind.CLIPS:
+        if out.is_file() or (path.is_dir() and out.exists() and out.samefile(path)):
+            raise DeblurError(
+                out,
+                expected="another folder than the input's",
+                found="the input itself" if out.is_dir() else "a file",
+                remedy="choose another name",
+            )
+        return
+    check_free(out, source, overwrite)
 
 
-def check_beside(path: Path | None, source: Path, overwrite: bool) -> None:
+def check_beside(path: Path | None, source: str, overwrite: bool) -> None:
     """What is written beside the output, if anything is."""
     if path is None:
         return
@@ -58,9 +119,9 @@ def check_beside(path: Path | None, source: Path, overwrite: bool) -> None:
     check_free(path, source, overwrite)
 
 
-def check_all_apart(*paths: Path | None) -> None:
+def check_all_apart(*paths: str | Path | None) -> None:
     """Two outputs of one run have two names."""
-    names = [path.absolute() for path in paths if path is not None]
+    names = [Path(path).absolute() for path in paths if path not in (None, "-")]
     for index, name in enumerate(names):
         if name in names[:index]:
             raise DeblurError(
@@ -71,15 +132,16 @@ def check_all_apart(*paths: Path | None) -> None:
             )
 
 
-def check_picture_beside(picture: Path | None, source: Path, overwrite: bool) -> None:
+def check_picture_beside(picture: Path | None, source: str, overwrite: bool) -> None:
     if picture is not None:
         check_picture_name(picture)
         check_beside(picture, source, overwrite)
 
 
-def check_free(path: Path, source: Path, overwrite: bool) -> None:
+def check_free(path: Path, source: str, overwrite: bool) -> None:
     """A name that can be written to without destroying anything."""
-    if path.exists() and source.samefile(path):
+    given = Path(source)
+    if path.exists() and given.exists() and given.samefile(path):
         raise DeblurError(
             path,
             expected="another file than the input",
@@ -94,7 +156,7 @@ def check_free(path: Path, source: Path, overwrite: bool) -> None:
             remedy="choose another name, or replace it with -y",
         )
     # A folder of pictures is made as it is needed.
-    if not source.is_dir() and not path.absolute().parent.is_dir():
+    if not given.is_dir() and not path.absolute().parent.is_dir():
         raise DeblurError(
             path,
             expected="a folder that exists",

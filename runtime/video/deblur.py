@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from av import VideoFrame
 
 from deblurgan.runtime.backends import Backend
-from deblurgan.runtime.pipeline import StageClock, Watcher, run_pipeline
-from deblurgan.runtime.video.sink import VideoSink
-from deblurgan.runtime.video.source import VideoSource
+from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.pipeline import DeblurredFrame, Frame, StageClock, Watcher, run_pipeline
+from deblurgan.runtime.video.source import Part, VideoSource
+
+# Looks at the frames on their way to the engine: marks some, leaves some out.
+Sieve = Callable[[Iterator[Frame]], Iterator[Frame]]
+
+
+class FrameSink(Protocol):
+    """Where a video's frames go; a context that leaves no half of an output behind."""
+
+    def missing(self) -> list[Part]:
+        """The parts of the source that are to be written."""
+
+    def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
+        """A decoded frame, and RGB uint8 ``[height, width, 3]`` of before and after."""
+
+    def flush(self) -> None:
+        """A part is through."""
+
+    def commit(self, *, verify: bool = True) -> None:
+        """Everything is written."""
 
 
 def deblur_video(
     source: VideoSource,
-    sink: VideoSink,
+    sink: FrameSink,
     backend: Backend,
     watch: Watcher | None = None,
     clock: StageClock | None = None,
     *,
+    sieve: Sieve = iter,
+    written: Callable[[Frame], None] = lambda _: None,
+    ahead: int | None = None,
     verify: bool = True,
 ) -> None:
     """Deblur every frame of ``source`` into ``sink``, and commit it.
 
     ``watch`` sees each frame before and after, in order; ``clock`` counts the time of
-    the stages. Raises what
-    :meth:`~deblurgan.runtime.video.sink.VideoSink.commit` does.
+    the stages. The frames pass through ``sieve`` on their way to the engine, ``written``
+    is told of each when it is; ``ahead`` as in
+    :func:`~deblurgan.runtime.pipeline.run_pipeline`. Raises what the sink's methods do.
     """
 
-    def place(item: Any) -> None:
+    def place(item: DeblurredFrame) -> None:
         before, after = item.blurred.pixels, item.pixels
         sink.write(item.origin, before, after)
+        written(item.blurred)
         if watch is not None:
             watch(before, after)
 
     for part in sink.missing():
-        run_pipeline(source.frames(part), backend, place, clock)
+        run_pipeline(sieve(source.frames(part)), backend, place, clock, ahead=ahead)
         sink.flush()
     sink.commit(verify=verify)

@@ -50,6 +50,7 @@ class VideoSink:
         self.source, self.keep, self.warn, self._drop_streams = source, keep, warn, drop_streams
         container = container_format(path)
         self.encoder = choose_encoder(encoding, container, source.pixel_format, self.size, warn)
+        self.encoder_name = self.encoder.name
         self.layout = VideoLayout.of(source, self.encoder, self.size, container)
         self.kept_seconds = 0
         self.manifest: Manifest | None = None  # of what was written, from commit() on
@@ -130,9 +131,7 @@ class VideoSink:
                     remedy=f"look at {kept.name}, where it is kept, and report it; another "
                     "container (.mkv) may hold it, and --no-verify takes it as it is",
                 )
-            sync(part)
-            os.replace(part, self.path)
-            sync(self.path.absolute().parent)
+        self._unfinished.name()
         self._unfinished.segments.clear()
 
     def __enter__(self) -> VideoSink:
@@ -181,15 +180,6 @@ def describe_job(source: VideoSource, layout: VideoLayout) -> dict[str, str]:
         "container": layout.container,
         "colours": repr(layout.colour),
     }
-
-
-def sync(path: Path) -> None:
-    """Have a file, or a folder's names, on the disk: what it was made of goes next."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def container_format(path: Path) -> str:

@@ -18,7 +18,7 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.segment import Segment, SegmentWriter, open_segment
 from deblurgan.runtime.whole_file import write_whole
 
-ENDING = ".segment"
+ENDING, NAMED, PART = ".segment", "named", "output.part"
 
 
 class Unfinished:
@@ -30,8 +30,7 @@ class Unfinished:
 
     def __init__(self, output: Path) -> None:
         self.output = output
-        # Cut short, so that the longest name the disk takes has room for the ending.
-        self.folder = output.with_name(f".{output.name[:80]}.unfinished")
+        self.folder = folder_of(output)
         self.segments: dict[int, Segment] = {}
         with writing_to(output):
             self._lock = self._take()
@@ -39,7 +38,7 @@ class Unfinished:
     @property
     def part(self) -> Path:
         """The output before it has its name."""
-        return self.folder / "output.part"
+        return self.folder / PART
 
     def go_on(self, job: Mapping[str, str]) -> list[str]:
         """Find the segments of an earlier run of ``job``, by the names and values that decide
@@ -66,6 +65,16 @@ class Unfinished:
     def begin(self, number: int) -> SegmentWriter:
         with writing_to(self.output):
             return SegmentWriter(self.folder / f"{number:06d}{ENDING}")
+
+    def name(self) -> None:
+        """Give the output its name. Whoever is killed after that has left nothing to do but
+        the cleaning up, which :func:`was_finished` does.
+        """
+        with writing_to(self.output):
+            sync(self.part)
+            (self.folder / NAMED).touch()
+            os.replace(self.part, self.output)
+            sync(self.output.absolute().parent)
 
     def clear(self) -> None:
         """Remove all that is finished."""
@@ -103,3 +112,26 @@ class Unfinished:
                     remedy="wait for it, or choose another name",
                 ) from None
             os.close(lock)
+
+
+def folder_of(output: Path) -> Path:
+    # Cut short, so that the longest name the disk takes has room for the ending.
+    return output.with_name(f".{output.name[:80]}.unfinished")
+
+
+def was_finished(output: Path) -> bool:
+    """Whether an earlier run was killed when its output had its name already; cleans up then."""
+    folder = folder_of(output)
+    if not ((folder / NAMED).exists() and output.exists() and not (folder / PART).exists()):
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return True
+
+
+def sync(path: Path) -> None:
+    """Have a file, or a folder's names, on the disk: what it was made of goes next."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

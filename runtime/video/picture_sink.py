@@ -1,0 +1,74 @@
+"""Frames written as numbered pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+from av import VideoFrame
+
+from deblurgan.runtime.compare import Comparison
+from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.image_file import save_image
+from deblurgan.runtime.pictures import check_picture_name
+from deblurgan.runtime.video.source import Part, VideoSource
+from deblurgan.runtime.video.streams import describe
+from deblurgan.runtime.video.video_input import NUMBER, numbered
+from deblurgan.runtime.whole_file import make_folder
+
+
+class PictureSink:
+    """Writes each frame under its number, as ``pattern`` (``sharp/%05d.png``) says, from
+    ``first`` on; with a ``comparison`` before and after in one. Each picture appears whole.
+    """
+
+    def __init__(
+        self,
+        pattern: Path,
+        source: VideoSource,
+        *,
+        first: int = 1,
+        overwrite: bool = False,
+        comparison: Comparison | None = None,
+    ) -> None:
+        check_picture_name(pattern)
+        self.pattern, self._number, self._comparison = pattern, first, comparison
+        self.size = comparison.size if comparison else source.size
+        self.encoder_name = pattern.suffix.lower().lstrip(".")
+        self.left_out = [*source.left_out, *(describe(s) for s in source.passed_on)]
+        if numbered(pattern) and not overwrite:
+            raise DeblurError(
+                pattern,
+                expected="names that are free",
+                found=f"{len(numbered(pattern))} pictures there already",
+                remedy="choose another name, or replace them with -y",
+            )
+
+    def missing(self) -> list[Part]:
+        return [Part()]
+
+    def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
+        shown = self._comparison.compose(blurred, sharp) if self._comparison else sharp
+        make_folder(self.pattern.parent)
+        save_image(self.path(self._number), shown[:, :, ::-1])
+        self._number += 1
+
+    def path(self, number: int) -> Path:
+        """The file of a frame."""
+        name = NUMBER.sub(lambda m: str(number).zfill(int(m[1] or 0)), self.pattern.name, count=1)
+        return self.pattern.with_name(name)
+
+    def flush(self) -> None: ...
+
+    def commit(self, *, verify: bool = True) -> None: ...
+
+    def __enter__(self) -> PictureSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
