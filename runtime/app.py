@@ -19,9 +19,10 @@ from deblurgan.runtime.job import (
     Job,
     run_on_pictures,
     run_on_video,
+    run_on_workers,
     watching_builds,
 )
-from deblurgan.runtime.model_store import DEFAULT
+from deblurgan.runtime.model_store import DEFAULT, find_model
 from deblurgan.runtime.preview import save_preview
 from deblurgan.runtime.report import RunReport, save_reports
 from deblurgan.runtime.targets import (
@@ -38,10 +39,12 @@ from deblurgan.runtime.video.codecs import CODECS, HARDWARE, Encoding, check_har
 from deblurgan.runtime.video.span import parse_span
 from deblurgan.runtime.video.unfinished import was_finished
 from deblurgan.runtime.video.video_input import VideoInput, parse_input, parse_rate, parse_raw
+from deblurgan.runtime.video.workers import Settings, WorkerPool
 
 app = console.new_app("Make blurred video sharp.")
 
 ENGINE, VIDEO, LIVE = "Model and engine", "Video", "Pipes, cameras and numbered pictures"
+MANY = "Many processes, many machines"
 LOOKING, SAYING = "Looking", "What it says"
 
 
@@ -163,6 +166,22 @@ def deblur(
             rich_help_panel=VIDEO,
         ),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Share segments and clips out to so many processes (needs the ray extra).",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Share them out to the machines of a Ray cluster, which see the same files.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
     keep_sharp: Annotated[
         str,
         typer.Option(
@@ -289,14 +308,25 @@ def deblur(
         picture=BeforeAfter() if before_after is not None else None,
         wants_report=json is not None,
     )
-    check_fits(job, kind, preview, rate)
+    check_fits(job, kind, preview, rate, shared_out=bool(workers or ray))
+    settings = Settings(
+        find_model(model).path,
+        backend,
+        threads,
+        parse_tile(tile),
+        None if memory_limit is None else parse_memory(memory_limit),
+    )
+    if target is not None and kind is not Kind.PICTURES and (workers or ray):
+        with WorkerPool(settings, address=ray, workers=workers) as pool:
+            report_many(share_out(source, Path(target), job, kind, pool), json)
+        return
     with Deblurrer(
-        model,
+        settings.model,
         backend=backend,
         threads=threads,
         warn=job.warn,
-        tile=parse_tile(tile),
-        memory_limit=None if memory_limit is None else parse_memory(memory_limit),
+        tile=settings.tile,
+        memory_limit=settings.memory_limit,
     ) as deblurrer:
         if preview is not None:
             with watching_builds() as deblurrer.progress:
@@ -305,11 +335,7 @@ def deblur(
         if target is None:
             return
         if kind is Kind.CLIPS:
-            summary = deblur_clips(source, Path(target), job, deblurrer)
-            if json is not None:
-                save_reports(json, summary.reports, summary.failed)
-            if summary.failed:
-                raise typer.Exit(console.BAD_INPUT)
+            report_many(deblur_clips(source, Path(target), job, deblurrer), json)
             return
         if kind is Kind.PICTURES:
             report = run_on_pictures(Path(source), Path(target), job, deblurrer)
@@ -324,12 +350,32 @@ def deblur(
 
 def deblur_clips(source: str, folder: Path, job: Job, deblurrer: Deblurrer) -> Summary:
     def deblur_clip(clip: Path, target: Path) -> RunReport:
-        given = VideoInput.of_file(clip)
-        own = replace(job, source=given, target=str(target), warnings=[])
+        own = job.of_clip(clip, target)
         deblurrer.warn = own.warn
         return run_on_video(own, deblurrer)
 
     return run_batch(list_clips(source), folder, job.overwrite, deblur_clip)
+
+
+def share_out(source: str, target: Path, job: Job, kind: Kind, pool: WorkerPool) -> Summary:
+    model = find_model(pool.settings.model)
+    if kind is not Kind.CLIPS:
+        return Summary([run_on_workers(job, model, pool, is_alone=True)])
+
+    def deblur_clip(clip: Path, out: Path) -> RunReport:
+        return run_on_workers(job.of_clip(clip, out), model, pool, is_alone=False)
+
+    return run_batch(list_clips(source), target, job.overwrite, deblur_clip, at_once=pool.size)
+
+
+def report_many(summary: Summary, json: Path | None) -> None:
+    """Write the report, if there is to be one; exit as is due where a clip failed."""
+    if json is not None and len(summary.reports) == 1 and not summary.failed:
+        summary.reports[0].save(json)
+    elif json is not None:
+        save_reports(json, summary.reports, summary.failed)
+    if summary.failed:
+        raise typer.Exit(console.BAD_INPUT)
 
 
 def check_sharp_frames(word: str) -> None:
@@ -343,7 +389,9 @@ def check_sharp_frames(word: str) -> None:
         )
 
 
-def check_fits(job: Job, kind: Kind, preview: Path | None, rate: str | None) -> None:
+def check_fits(
+    job: Job, kind: Kind, preview: Path | None, rate: str | None, *, shared_out: bool
+) -> None:
     """What would change nothing is refused."""
     of_video = {
         "--codec, --quality, --preset": replace(job.encoding, hardware="auto") != Encoding(),
@@ -363,6 +411,8 @@ def check_fits(job: Job, kind: Kind, preview: Path | None, rate: str | None) -> 
         "--rate": ("numbered pictures", rate is not None and job.source.format != "image2"),
         "--preview": ("a file", preview is not None and job.source.is_stream),
         "--start": ("a file", job.span.start > 0 and job.source.is_stream),
+        "--workers, --ray": ("a video", shared_out and kind is Kind.PICTURES),
+        "--before-after": ("a single process", shared_out and job.picture is not None),
     }
     wrong = []
     if kind is Kind.PICTURES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.report import RunReport
 from deblurgan.runtime.video.muxer import CONTAINERS
+from deblurgan.runtime.video.unfinished import was_finished
 from deblurgan.runtime.whole_file import make_folder
 
 SUFFIXES = (*CONTAINERS, ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
@@ -69,22 +71,45 @@ def target_name(clip: Path) -> str:
 
 
 def run_batch(
-    clips: list[Path], folder: Path, overwrite: bool, deblur: Callable[[Path, Path], RunReport]
+    clips: list[Path],
+    folder: Path,
+    overwrite: bool,
+    deblur: Callable[[Path, Path], RunReport],
+    *,
+    at_once: int = 1,
 ) -> Summary:
     """Deblur every clip into ``folder``, with ``deblur`` for each; those that are there are
-    left alone, unless ``overwrite`` says otherwise.
+    left alone, unless ``overwrite`` says otherwise. ``at_once`` are begun together.
     """
     make_folder(folder)
-    summary = Summary()
+    summary, to_do = Summary(), list[tuple[Path, Path]]()
     for clip in clips:
         target = folder / target_name(clip)
+        was_finished(target)
         if target.exists() and not overwrite:
             summary.there.append(clip)
-            continue
+        else:
+            to_do.append((clip, target))
+
+    def run(clip: Path, target: Path) -> None:
         try:
             summary.reports.append(deblur(clip, target))
         except DeblurError as error:
             console.complain(str(error))
             summary.failed.append((clip, str(error)))
+
+    if at_once == 1:
+        for clip, target in to_do:
+            run(clip, target)
+    else:
+        with ThreadPoolExecutor(at_once, thread_name_prefix="clip") as threads:
+            running = [threads.submit(run, clip, target) for clip, target in to_do]
+            try:
+                for future in running:
+                    future.result()
+            except BaseException:
+                for future in running:
+                    future.cancel()
+                raise
     console.messages.print(f"{escape(str(folder))}: {escape(str(summary))}")
     return summary

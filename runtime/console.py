@@ -131,6 +131,11 @@ def check_interrupted() -> None:
         raise Interrupted
 
 
+def is_interrupted() -> bool:
+    """Whether a signal has arrived."""
+    return _interrupted.is_set()
+
+
 def require(extra: str, *modules: str) -> None:
     """Raise :class:`DeblurError` naming the extra when one of its modules is missing."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 class DeblurError(Exception):
@@ -17,6 +19,11 @@ class DeblurError(Exception):
         self.found, self.remedy = found, remedy
         message = f"{subject}: expected {expected}, found {found}; {remedy}"
         super().__init__(" ".join(message.split()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It comes out of other processes as it was."""
+        values = {"expected": self.expected, "found": self.found, "remedy": self.remedy}
+        return partial(type(self), self.subject, **values), ()
 
 
 class Failure(DeblurError):

@@ -6,7 +6,7 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,27 +18,30 @@ from deblurgan.runtime import console
 from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.before_after import BeforeAfter
 from deblurgan.runtime.compare import Comparison
+from deblurgan.runtime.contract import Model
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.flicker import FlickerMeter
+from deblurgan.runtime.flicker import FlickerMeter, TemporalError
 from deblurgan.runtime.pictures import deblur_pictures, list_jobs
 from deblurgan.runtime.pipeline import Frame, Watcher
 from deblurgan.runtime.progress import FrameProgress
 from deblurgan.runtime.report import RunReport, describe_run, tell_flicker
 from deblurgan.runtime.sharpness import SharpFrames
 from deblurgan.runtime.tiling.tiles import TiledBackend
+from deblurgan.runtime.video.choice import mark_sharp
 from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.deblur import deblur_video
-from deblurgan.runtime.video.live import LiveFrames
+from deblurgan.runtime.video.live import Latency, LiveFrames
 from deblurgan.runtime.video.picture_sink import PictureSink
 from deblurgan.runtime.video.pipe_sink import PipeSink
-from deblurgan.runtime.video.segment import segment_of
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.video_input import VideoInput, is_numbered
+from deblurgan.runtime.video.workers import Made, Task, WorkerPool
 
 STANDARD_OUTPUT = "-"
+AnySink = VideoSink | PictureSink | PipeSink
 
 
 @dataclass
@@ -63,36 +66,79 @@ class Job:
     wants_report: bool = False
     warnings: list[str] = field(default_factory=list)
 
+    def of_clip(self, clip: Path, target: Path) -> Job:
+        """The same for one of several."""
+        given = VideoInput.of_file(clip)
+        return replace(self, source=given, target=str(target), warnings=[])
+
     def warn(self, line: str) -> None:
         self.warnings.append(line)
         console.say(line)
 
 
+@dataclass(frozen=True)
+class Workers:
+    """The engine of each of so many workers, as a report tells it."""
+
+    engine: str
+    in_flight: int
+    memory: int | None = None
+
+    @property
+    def description(self) -> str:
+        return f"{self.engine}, {self.in_flight} workers"
+
+
 def run_on_video(job: Job, deblurrer: Deblurrer) -> RunReport:
     """Deblur it and say how it went."""
     live = LiveFrames(job.max_latency) if job.source.is_live else None
-    with VideoSource(
-        job.source, span=job.span, hardware=job.encoding.hardware, warn=job.warn
-    ) as source:
-        say_of_input(job, source)
-        sink = open_sink(job, source)
-        try:
-            with sink:
-                if sink.left_out:
-                    job.warn(f"left out: {', '.join(sink.left_out)}")
-                # One frame after the other is sooner there, several are more a second.
-                overlap = job.max_latency is None
-                with watching_builds() as deblurrer.progress:
-                    engine = deblurrer.engine(*source.size, overlap=overlap, written=sink.size)
-                say_engine(deblurrer, engine, source.size)
-                finished = go_on(job, sink, deblurrer, engine)
-                return run(job, deblurrer, engine, source, sink, live, finished)
-        finally:
-            if isinstance(sink, VideoSink) and sink.kept_seconds:
-                console.say(
-                    f"{sink.kept_seconds} s of {Path(job.target).name} are finished; the same "
-                    f"command goes on from there: {shlex.join(['deblur-video', *sys.argv[1:]])}"
-                )
+    with open_source(job) as source, telling_what_is_kept(open_sink(job, source), job) as sink:
+        # One frame after the other is sooner there, several are more a second.
+        overlap = job.max_latency is None
+        with watching_builds() as deblurrer.progress:
+            engine = deblurrer.engine(*source.size, overlap=overlap, written=sink.size)
+        say_engine(deblurrer.model, engine, source.size)
+        # How large the tiles are hangs on the memory that is free just now.
+        inner = engine.inner if isinstance(engine, TiledBackend) else engine
+        finished = go_on(job, sink, deblurrer.model, inner.description)
+        return run(job, deblurrer, engine, source, sink, live, finished)
+
+
+def run_on_workers(job: Job, model: Model, pool: WorkerPool, *, is_alone: bool) -> RunReport:
+    """The same with segments that workers make; unless it ``is_alone``, it shows no bar."""
+    with open_source(job) as source, telling_what_is_kept(open_sink(job, source), job) as sink:
+        if not isinstance(sink, VideoSink) or source.input.is_stream:
+            raise DeblurError(
+                "--workers, --ray",
+                expected="a file, and another one to write",
+                found=f"{job.source.name} to {job.target}",
+                remedy="leave it out",
+            )
+        workers = Workers(pool.describe(source.size), pool.size)
+        say_engine(model, workers, source.size)
+        finished = go_on(job, sink, model, workers.engine)
+        task = Task(
+            source.input, source.identity, job.span, sink.layout, job.compare, job.keep_sharp,
+            job.encoding.hardware,
+        )  # fmt: skip
+        sharp = 0
+        total = source.frame_count
+        with FrameProgress(total, None, finished, is_quiet=not is_alone) as progress:
+            clock = progress.clock
+            clock.workers = pool.size
+
+            def take(number: int, made: Made) -> None:
+                nonlocal sharp
+                sink.take(number, made.content)
+                clock.frames += made.frames - made.sharp
+                clock.seconds["engine"] += made.seconds
+                sharp += made.sharp
+                progress.advance(made.frames)
+
+            pool.make_all(task, sink.missing_numbers(), take)
+            sink.commit(verify=job.verify)
+        share = sharp / max(progress.done, 1) if job.keep_sharp else None
+        return tell(job, model, workers, source, sink, progress, finished, sharp_share=share)
 
 
 def run(
@@ -100,7 +146,7 @@ def run(
     deblurrer: Deblurrer,
     engine: Backend,
     source: VideoSource,
-    sink: VideoSink | PictureSink | PipeSink,
+    sink: AnySink,
     live: LiveFrames | None,
     finished: int,
 ) -> RunReport:
@@ -128,37 +174,57 @@ def run(
             ahead=None if job.max_latency is None else 1,
             verify=job.verify,
         )
-    seconds, manifest = progress.seconds, getattr(sink, "manifest", None)
     if live is not None and live.error is not None:
         job.warn(f"{job.source.name} broke off: {live.error}")
-    words = []
+    return tell(
+        job,
+        deblurrer.model,
+        engine,
+        source,
+        sink,
+        progress,
+        finished,
+        sharp_share=None if sharp is None else sharp.share,
+        flicker=None if flicker is None else flicker.error,
+        latency=None if live is None else live.latency,
+    )
+
+
+def tell(
+    job: Job,
+    model: Model,
+    engine: Backend | Workers,
+    source: VideoSource,
+    sink: AnySink,
+    progress: FrameProgress,
+    finished: int,
+    *,
+    sharp_share: float | None,
+    flicker: TemporalError | None = None,
+    latency: Latency | None = None,
+) -> RunReport:
+    """Say how it went, and give the same as a report."""
+    manifest, words = getattr(sink, "manifest", None), []
     if manifest is not None and job.verify:
         count = f"{len(manifest.frames)} frames, {manifest.packets} packets of sound and subtitles"
         words.append(f"read again: {count}")
-    if sharp is not None:
-        words.append(f"{sharp.share:.0%} were sharp and passed by")
-    if live is not None:
-        latency = live.latency
+    if sharp_share is not None:
+        words.append(f"{sharp_share:.0%} were sharp and passed by")
+    if latency is not None:
         words.append(
             f"{latency.p50:.0f} ms late (99 %: {latency.p99:.0f}), {latency.dropped} dropped"
         )
     progress.say_result(job.target, "".join(f"; {word}" for word in words))
+    names = job.source.name, job.target
     return replace(
-        describe_run(
-            (job.source.name, job.target),
-            deblurrer.model,
-            engine,
-            source.size,
-            progress.clock,
-            seconds,
-        ),
+        describe_run(names, model, engine, source.size, progress.clock, progress.seconds),
         verified=manifest is not None and job.verify,
         frames_of_earlier_runs=finished,
         packets_passed_on=0 if manifest is None else manifest.packets,
         encoder=sink.encoder_name,
-        sharp_share=None if sharp is None else round(sharp.share, 4),
-        flicker=tell_flicker(None if flicker is None else flicker.error),
-        latency=None if live is None else live.latency,
+        sharp_share=None if sharp_share is None else round(sharp_share, 4),
+        flicker=tell_flicker(flicker),
+        latency=latency,
         left_out=sink.left_out,
         warnings=job.warnings,
     )
@@ -174,7 +240,7 @@ def run_on_pictures(source: Path, target: Path, job: Job, deblurrer: Deblurrer) 
     return describe_run(names, deblurrer.model, engine, size, progress.clock, progress.seconds)
 
 
-def open_sink(job: Job, source: VideoSource) -> VideoSink | PictureSink | PipeSink:
+def open_sink(job: Job, source: VideoSource) -> AnySink:
     """By the name of the output."""
     comparison = None if job.compare is None else Comparison(job.compare, *source.size)
     if job.target == STANDARD_OUTPUT:
@@ -195,20 +261,31 @@ def open_sink(job: Job, source: VideoSource) -> VideoSink | PictureSink | PipeSi
     )
 
 
-def go_on(
-    job: Job, sink: VideoSink | PictureSink | PipeSink, deblurrer: Deblurrer, engine: Backend
-) -> int:
+@contextmanager
+def telling_what_is_kept(sink: AnySink, job: Job) -> Iterator[AnySink]:
+    """Open it; of a run that is stopped say what is finished, and how to go on."""
+    try:
+        with sink:
+            if sink.left_out:
+                job.warn(f"left out: {', '.join(sink.left_out)}")
+            yield sink
+    finally:
+        if isinstance(sink, VideoSink) and sink.kept_seconds:
+            console.say(
+                f"{sink.kept_seconds} s of {Path(job.target).name} are finished; the same "
+                f"command goes on from there: {shlex.join(['deblur-video', *sys.argv[1:]])}"
+            )
+
+
+def go_on(job: Job, sink: AnySink, model: Model, engine: str) -> int:
     """The frames that an earlier run of the same job finished."""
     if not isinstance(sink, VideoSink) or not sink.keep:
         return 0
-    # How large the tiles are hangs on the memory that is free just now.
-    inner = engine.inner if isinstance(engine, TiledBackend) else engine
     finished = sink.go_on(
         {
             "version": version("deblurgan-edge"),
-            "model": hashlib.sha256(deblurrer.model.path.read_bytes()).hexdigest(),
-            "engine": inner.description,
-            "tile": str(deblurrer.tile),
+            "model": hashlib.sha256(model.path.read_bytes()).hexdigest(),
+            "engine": engine,
             "comparison": str(job.compare),
             "choice of frames": str(job.keep_sharp),
         }
@@ -218,13 +295,14 @@ def go_on(
     return finished
 
 
-def mark_sharp(frames: Iterator[Frame], sharp: SharpFrames) -> Iterator[Frame]:
-    """Each segment anew: a run that goes on from one decides as it would have before."""
-    number = None
-    for frame in frames:
-        if number != (number := segment_of(frame.origin)):
-            sharp.restart()
-        yield replace(frame, is_sharp=sharp.keeps(frame.pixels))
+def open_source(job: Job) -> VideoSource:
+    source = VideoSource(job.source, span=job.span, hardware=job.encoding.hardware, warn=job.warn)
+    try:
+        say_of_input(job, source)
+    except BaseException:
+        source.close()
+        raise
+    return source
 
 
 def both(*watchers: Watcher) -> Watcher:
@@ -266,8 +344,8 @@ def say_of_input(job: Job, source: VideoSource) -> None:
         )
 
 
-def say_engine(deblurrer: Deblurrer, engine: Backend, size: tuple[int, int]) -> None:
+def say_engine(model: Model, engine: Backend | Workers, size: tuple[int, int]) -> None:
     console.messages.print(
-        f"{escape(deblurrer.model.path.stem)} ({deblurrer.model.card.precision}) "
+        f"{escape(model.path.stem)} ({model.card.precision}) "
         f"on {escape(engine.description)}, {size[0]}x{size[1]}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from rich.markup import escape
@@ -18,14 +19,21 @@ LINE_EVERY = 60.0  # seconds, where no terminal shows a bar
 class FrameProgress:
     """Counts frames, of ``total`` where that is known, and shows how fast they go, how
     much longer it takes, and which stage the others wait for. ``finished`` are there
-    already.
+    already; one that ``is_quiet`` says its last word alone, as others go on beside it.
     """
 
-    def __init__(self, total: int | None, picture: BeforeAfter | None, finished: int = 0) -> None:
+    def __init__(
+        self,
+        total: int | None,
+        picture: BeforeAfter | None,
+        finished: int = 0,
+        *,
+        is_quiet: bool = False,
+    ) -> None:
         self.clock, self.picture, self.total = StageClock(), picture, total
         self.done, self.finished, self.start = 0, finished, time.monotonic()
-        self.said = self.start
-        shown = console.messages.is_terminal and not console.messages.quiet
+        self.said = self.start if not is_quiet else math.inf
+        shown = console.messages.is_terminal and not (console.messages.quiet or is_quiet)
         self.bar = Progress(
             BarColumn(),
             TextColumn("{task.completed}" + (f"/{total}" if total else "") + " frames"),
@@ -39,13 +47,17 @@ class FrameProgress:
 
     def watch(self, blurred: Frames, sharp: Frames) -> None:
         console.check_interrupted()
-        self.done += 1
-        self.bar.update(self.task, advance=1, rate=self.rate())
+        self.advance(1)
+        if self.picture is not None:
+            self.picture.watch(blurred, sharp)
+
+    def advance(self, frames: int) -> None:
+        """So many more are done."""
+        self.done += frames
+        self.bar.update(self.task, advance=frames, rate=self.rate())
         if self.bar.disable and time.monotonic() - self.said > LINE_EVERY:
             self.said = time.monotonic()
             console.messages.print(self.line())
-        if self.picture is not None:
-            self.picture.watch(blurred, sharp)
 
     @property
     def seconds(self) -> float:

@@ -5,14 +5,27 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.contract import Model
 from deblurgan.runtime.flicker import TemporalError
 from deblurgan.runtime.pipeline import STAGES, StageClock
 from deblurgan.runtime.tiling.memory import peak_memory
 from deblurgan.runtime.video.live import Latency
 from deblurgan.runtime.whole_file import write_whole
+
+
+class Engine(Protocol):
+    """What is told of it: a backend, or workers that have one each."""
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def memory(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,7 @@ class RunReport:
 def describe_run(
     names: tuple[str, str],
     model: Model,
-    engine: Backend,
+    engine: Engine,
     size: tuple[int, int],
     clock: StageClock,
     seconds: float,

@@ -9,6 +9,7 @@ from typing import Any
 
 from av import Packet
 
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.frame_reader import damage, demux_span
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.streams import main_video_stream, open_container, passed_on
@@ -70,6 +71,33 @@ def read_packets(
                     f"{Path(given.name).name} ends after {float(last - start):.2f} s of "
                     f"{float(whole):.2f} s: it may have been cut off"
                 )
+
+
+def read_extent(given: VideoInput, span: Span, *, seek: bool) -> tuple[Fraction, Fraction]:
+    """When the first and the last frame of a span are shown, in seconds of the file, as its
+    packets tell. Raises :class:`DeblurError` where they do not.
+    """
+    with open_container(given) as container:
+        video = main_video_stream(given, container)
+        base = video.time_base or 1 / Fraction(video.average_rate or 25)
+        begin = Fraction(video.start_time or 0) * base
+        times = set()
+        for packet in demux_span(given, container, [video], video, begin, span, seek):
+            ticks = packet.pts if packet.pts is not None else packet.dts
+            if packet.size and ticks is not None:
+                time = time_of(packet, ticks)
+                if span.place(time - begin) == 0:
+                    times.add(time)
+            if packet.dts is not None and span.place(time_of(packet, packet.dts) - begin) > 0:
+                break
+        if not times:
+            raise DeblurError(
+                given.name,
+                expected="a video whose frames tell their time, to share it out",
+                found="one whose frames do not",
+                remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
+            )
+        return min(times), max(times)
 
 
 def is_part(packet: Packet[Any], begin: Fraction, span: Span, offset: Fraction) -> bool:

@@ -94,6 +94,16 @@ class VideoSink:
         """Encode a decoded frame as sharp, RGB uint8 ``[height, width, 3]`` before and after."""
         self._segments.encode(frame, blurred, sharp)
 
+    def missing_numbers(self) -> list[int]:
+        """The numbers of the segments that are not finished yet."""
+        finished = self._unfinished.segments
+        return [n for n in self.source.segment_numbers() if n not in finished]
+
+    def take(self, number: int, content: bytes) -> None:
+        """A segment's file that was made elsewhere; empty where it has no frames."""
+        if content:
+            self._unfinished.add(number, content)
+
     def flush(self) -> None:
         """A part of the source is through."""
         self._segments.flush()

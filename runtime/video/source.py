@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pipeline import Frame
 from deblurgan.runtime.video.colour import Colour, ColourConverter
 from deblurgan.runtime.video.frame_reader import FrameReader
-from deblurgan.runtime.video.packet_reader import read_packets
+from deblurgan.runtime.video.packet_reader import read_extent, read_packets
 from deblurgan.runtime.video.segment import LENGTH, Summary, digest_of, segment_of
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.streams import describe, display_matrix, passed_on
@@ -121,6 +122,15 @@ class VideoSource:
         finally:
             if reader is not self._reader:
                 reader.close()
+
+    def segment_numbers(self) -> range:
+        """From the first segment's to the last one's, read off the packets' times; there
+        may be none in between. Raises :class:`DeblurError` where nothing tells.
+        """
+        first, last = read_extent(self.input, self.span, seek=self._reader.seek)
+        return range(
+            floor((first - self.offset) / LENGTH), floor((last - self.offset) / LENGTH) + 1
+        )
 
     def has_changed(self) -> bool:
         """Whether there is another file in its place."""

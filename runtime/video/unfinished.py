@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deblurgan.runtime.disk import writing_to
-from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.errors import DeblurError, Failure
 from deblurgan.runtime.video.segment import Segment, SegmentWriter, open_segment
 from deblurgan.runtime.whole_file import write_whole
 
@@ -64,7 +64,24 @@ class Unfinished:
 
     def begin(self, number: int) -> SegmentWriter:
         with writing_to(self.output):
-            return SegmentWriter(self.folder / f"{number:06d}{ENDING}")
+            return SegmentWriter(self.path(number))
+
+    def add(self, number: int, content: bytes) -> None:
+        """Write a segment's file, and take it for one of these."""
+        path = self.path(number)
+        write_whole(path, content)
+        segment = open_segment(path)
+        if segment is None:
+            raise Failure(
+                path,
+                expected="a segment that is whole",
+                found="a damaged one",
+                remedy="run the same command again",
+            )
+        self.segments[number] = segment
+
+    def path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}{ENDING}"
 
     def name(self) -> None:
         """Give the output its name. Whoever is killed after that has left nothing to do but
