@@ -15,7 +15,12 @@ from av import Packet, VideoFrame
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tiling.frame_memory import codec_limits
 from deblurgan.runtime.video.span import Span
-from deblurgan.runtime.video.streams import main_video_stream, open_container, passed_on
+from deblurgan.runtime.video.streams import (
+    describe,
+    main_video_stream,
+    open_container,
+    passed_on,
+)
 
 # A frame that is shown for longer after the start of a span is part of it, in seconds.
 LONG = Fraction(1, 2)
@@ -51,7 +56,8 @@ class SpanReader:
             self.container.close()
             raise
         self.stream.thread_type = "AUTO"
-        size = self.stream.codec_context.width, self.stream.codec_context.height
+        # Neither is known of a stream whose header is damaged, before its first frame.
+        size = [max(1, self.stream.codec_context.width), max(1, self.stream.codec_context.height)]
         self.stream.codec_context.thread_count = codec_limits(*size).decoder_threads
         self.passed_on = passed_on(self.container)
         self.begin = Fraction(self.stream.start_time or 0) * self.time_base
@@ -60,6 +66,8 @@ class SpanReader:
         # AVI has times of packets alone: the frames take them in their own order.
         self._waiting: list[int] = []
         self._before: VideoFrame | None = None
+        self._passed: dict[int, int] = {}  # by stream, the last packet's time of decoding
+        self._is_mended = False
         self._items = self._read(seek)
 
     @property
@@ -120,6 +128,7 @@ class SpanReader:
                 self._last = max(self._last, Fraction(end))
             if packet.stream.index != self.stream.index:
                 if packet.dts is not None and self._is_heard(packet):
+                    self._keep_in_order(packet)
                     yield packet
             elif not self._ended:
                 self._packets += packet.size > 0
@@ -139,6 +148,21 @@ class SpanReader:
                     yield from self._within(frame)
             if self._ended and self._is_through(packet):
                 return
+
+    def _keep_in_order(self, packet: Packet[Any]) -> None:
+        """No container takes packets whose times go back, or are due before they are decoded."""
+        assert packet.dts is not None
+        dts = max(packet.dts, self._passed.get(packet.stream.index, packet.dts))
+        pts = max(dts, packet.pts if packet.pts is not None else dts)
+        if dts != packet.dts or packet.pts not in (pts, None):
+            packet.dts, packet.pts = dts, pts
+            if not self._is_mended:
+                self.warn(
+                    f"{self.path.name}: times of {describe(packet.stream)} go back: "
+                    "it may be heard or seen at another time"
+                )
+            self._is_mended = True
+        self._passed[packet.stream.index] = dts
 
     def _within(self, frame: VideoFrame) -> Iterator[VideoFrame]:
         """The frame if it is in the span, and the one that is on screen at its start."""
