@@ -52,7 +52,7 @@ def find_tensors(model: memoryview) -> Iterator[memoryview]:
 
 def find_other_file(tensor: memoryview) -> str:
     """The file that a tensor keeps its values in, empty for the model's own."""
-    external, location = False, "another file"
+    external, location = False, ""
     for number, value in fields(tensor):
         if number == EXTERNAL_DATA:
             entry = dict(fields(as_bytes(value)))
@@ -61,7 +61,7 @@ def find_other_file(tensor: memoryview) -> str:
         elif number == DATA_LOCATION:
             # An engine keeps 32 bits of it.
             external = external or as_int(value) & 0xFFFFFFFF != 0
-    return location if external else ""
+    return (location or "another file") if external else ""
 
 
 def check_size(tensor: memoryview) -> None:

@@ -191,7 +191,10 @@ class SpanReader:
                 target = (self.begin + max(early, Fraction(0))) / self.time_base
                 with suppress(av.FFmpegError):  # then it is read from its start
                     self.container.seek(int(target), stream=self.stream, backward=True)
-            yield from self.container.demux(streams)
+            # PyAV does not know a stream that a broadcast adds in the middle: at the end, after
+            # all others, it may look for it.
+            with suppress(IndexError):
+                yield from self.container.demux(streams)
         except av.FFmpegError as error:
             raise self._damage(f"damage between the frames ({error.strerror})") from None
 
