@@ -20,6 +20,7 @@ from deblurgan.runtime.image_file import save_image, to_8_bits
 from deblurgan.runtime.picture_size import read_size
 from deblurgan.runtime.pipeline import DeblurredFrame, Frame, StageClock, Watcher, run_pipeline
 from deblurgan.runtime.tiling.memory import format_memory, free_memory
+from deblurgan.runtime.whole_file import make_folder
 
 # OpenCV's own limits.
 MOST_PIXELS, LONGEST_SIDE = 1 << 30, 1 << 20
@@ -93,7 +94,7 @@ def deblur_pictures(
 
     def place(item: DeblurredFrame) -> None:
         # Not before the first picture is done: what fails earlier leaves no folder.
-        item.origin.target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(item.origin.target.parent)
         write_picture(item.origin, item.pixels)
         if watch is not None:
             watch(item.blurred.pixels, item.pixels)

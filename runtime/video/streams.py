@@ -29,18 +29,19 @@ def open_container(
     Raises :class:`DeblurError` for what holds no video.
     """
     remedy = "check the path, and the file with: ffprobe FILE"
-    container = None
+    # FFmpeg takes what stands before a colon for a protocol, unless there is a slash before it.
+    container, name = None, str(path.absolute())
     if hardware == "cuda" or (hardware == "auto" and find_device() is not None):
         # Without a GPU it raises PermissionError, though told to fall back.
         try:
             accelerated = HWAccel("cuda", allow_software_fallback=True)
-            container = av.open(str(path), metadata_errors="replace", hwaccel=accelerated)
+            container = av.open(name, metadata_errors="replace", hwaccel=accelerated)
         except (av.FFmpegError, OSError, RuntimeError) as error:
             if path.exists():
                 said = getattr(error, "strerror", None) or str(error)
                 warn(f"decoding on the processor, not the GPU: {said.lower()}")
     try:
-        container = container or av.open(str(path), metadata_errors="replace")
+        container = container or av.open(name, metadata_errors="replace")
     except av.FFmpegError as error:
         found = "no such file" if not path.exists() else f"something else ({error.strerror})"
         raise DeblurError(path, expected="a video", found=found, remedy=remedy) from None
