@@ -55,6 +55,8 @@ class SpanReader:
         except BaseException:
             self.container.close()
             raise
+        if self.stream.metadata.get("alpha_mode") == "1":
+            self.warn("left out: transparency, which VP8 and VP9 keep apart from the pictures")
         self.stream.thread_type = "AUTO"
         # Neither is known of a stream whose header is damaged, before its first frame.
         size = [max(1, self.stream.codec_context.width), max(1, self.stream.codec_context.height)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -187,7 +188,7 @@ def test_codings_of_every_kind(
         before, after, count = frames_of(clip), frames_of(out), 4
     assert len(after) == count
     assert np.abs(255.0 - before[0] - after[0]).mean() < 12
-    if pixel_format == "rgba":
+    if pixel_format in ("rgba", "yuva420p"):
         assert "left out: transparency" in said
 
 
@@ -285,6 +286,34 @@ def test_what_is_neither_is_one_line(
     target = tmp_path / ("out.png" if name[-4:] in (".png", ".jpg", "webp") else "out.mp4")
     said = refused(capsys, tmp_path, source, target, "--model", negative)
     assert "expected a " in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("in.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{there}\n#EXT-X-ENDLIST\n"),
+        ("in.mp4", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{there}\n#EXT-X-ENDLIST\n"),
+        ("in.mp4", "ffconcat version 1.0\nfile {there}\n"),
+        (
+            "in.mpd",
+            '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+            'mediaPresentationDuration="PT1S"><Period><AdaptationSet><Representation id="0" '
+            'bandwidth="1"><BaseURL>{there}</BaseURL></Representation></AdaptationSet></Period>'
+            "</MPD>",
+        ),
+    ],
+)
+def test_a_list_of_places_leads_to_no_network(
+    name: str, content: str, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        port = server.getsockname()[1]
+        there = f"http://127.0.0.1:{port}/clip.ts"
+        (tmp_path / name).write_text(content.format(there=there))
+        refused(capsys, tmp_path, tmp_path / name, tmp_path / "out.mp4", "--model", negative)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.png"])

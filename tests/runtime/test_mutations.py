@@ -1,4 +1,4 @@
-"""Clips that are damaged: a message or a valid output, and a process that lives on."""
+"""Clips and pictures that are damaged: a message or a valid output, and a process that lives on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from pathlib import Path
 from random import Random
 
 import av
+import cv2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+from deblurgan.runtime.pictures import is_picture
 
 Make = Callable[..., Path]
 
@@ -123,6 +128,22 @@ def test_all_damaged_clips(
     assert not outcomes.faults
 
 
+def test_damaged_pictures(
+    photo: NDArray[np.uint8], negative: Path, worker: Worker, tmp_path: Path
+) -> None:
+    deep, alpha = photo.astype(np.uint16) * 257, np.dstack([photo, photo[:, :, 0]])
+    whole = []
+    for name, picture in (
+        ("a.png", photo), ("b.jpg", photo), ("c.webp", photo), ("d.tiff", photo),
+        ("e.bmp", photo), ("f.png", deep), ("g.png", alpha),
+    ):  # fmt: skip
+        cv2.imwrite(str(tmp_path / name), picture)
+        whole.append(tmp_path / name)
+    outcomes = run_mutations(range(20 * len(whole)), whole, negative, worker, tmp_path)
+    assert not outcomes.faults
+    assert set(outcomes.codes) == {0, 2}
+
+
 def test_the_same_seed_does_the_same_damage(clips: list[Path]) -> None:
     whole = clips[0].read_bytes()
     made = [mutate(whole, seed) for seed in range(200)]
@@ -138,11 +159,13 @@ def run_mutations(
     place.mkdir()
     for seed in seeds:
         clip = clips[seed % len(clips)]
-        source, target = place / f"in{clip.suffix}", place / f"out{'.mkv' if seed % 3 else '.mp4'}"
+        kind = ".png" if is_picture(clip) else ".mkv" if seed % 3 else ".mp4"
+        source, target = place / f"in{clip.suffix}", place / f"out{kind}"
         source.write_bytes(mutate(clip.read_bytes(), seed))
         words = [str(source), str(target), "--model", str(model), "--backend", "onnxruntime"]
+        words += [] if is_picture(clip) else ["--preset", "ultrafast"]
         try:
-            code, said = worker.run([*words, "--preset", "ultrafast"])
+            code, said = worker.run(words)
         except RuntimeError as error:
             outcomes.faults.append(f"{seed}: {error}")
         else:
