@@ -437,6 +437,25 @@ def test_a_folder_of_no_permission(
 
 
 @pytest.mark.parametrize("name", ["in.png", "in.mp4"])
+def test_a_folder_that_not_even_root_writes_to(
+    name: str,
+    make_clip: Make,
+    negative: Path,
+    photo: Pixels,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if not Path("/sys/kernel").is_dir():
+        pytest.skip("no /sys here")
+    source = tmp_path / name
+    make_clip(source) if name.endswith("mp4") else cv2.imwrite(str(source), photo)
+    assert deblur(source, Path("/sys/kernel") / f"out{name[2:]}", "--model", negative) == 2
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1
+    assert "permission" in said or "read-only" in said
+
+
+@pytest.mark.parametrize("name", ["in.png", "in.mp4"])
 def test_no_permission_on_the_input(
     name: str,
     make_clip: Make,
@@ -535,6 +554,17 @@ def test_an_output_that_is_no_file_stays_what_it_is(
         out.symlink_to("/dev/null")
     refused(capsys, tmp_path, source, out, "--model", negative)
     assert out.is_fifo() or out.is_char_device()
+
+
+def test_a_pipe_is_not_replaced_by_a_picture(
+    negative: Path, photo: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in.png", tmp_path / "out.png"
+    cv2.imwrite(str(source), photo)
+    os.mkfifo(out)
+    said = refused(capsys, tmp_path, source, out, "-y", "--model", negative)
+    assert "a pipe or a device of that name" in said
+    assert out.is_fifo()
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.png"])
