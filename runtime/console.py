@@ -188,8 +188,14 @@ def watching(done: str, shown: bool = True) -> Iterator[Watch]:
 
 def say(line: str) -> None:
     """What the user should know and need not mend; beside the output, not in it."""
-    messages.print(Text(" ".join(line.split()), style="yellow"))
+    messages.print(Text(one_line(line), style="yellow"))
 
 
 def complain(line: str) -> None:
-    errors.print(Text(" ".join(line.split()), style="red"))
+    errors.print(Text(one_line(line), style="red"))
+
+
+def one_line(text: str) -> str:
+    """Names of files and what files say may hold anything, a terminal's commands as well."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -26,6 +26,7 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8-fp16")
 # What TensorRT 11 reads, the engine here that knows the newest operators. Each one refuses
 # what is too new for itself; beyond this nobody has said what the operators mean.
 NEWEST_OPSET = 25
+LARGEST_NUMBER = 1 << 14  # pixels, of a stride or of the smallest frame
 EXPORT_AGAIN = "write one with: deblur-export onnx CHECKPOINT -o MODEL.onnx"
 
 CARD_TYPES = (
@@ -82,6 +83,7 @@ class ModelCard:
         for name, kind in CARD_TYPES:
             if not isinstance(getattr(card, name), kind):
                 raise ValueError(f"{PREFIX}{name} is not a {kind.__name__}")
+        check_numbers(card)
         check_layers(card.quantisation.get("layers", []))
         check_golden(card.golden)
         return card
@@ -182,6 +184,14 @@ def check_readable(path: Path, file: OnnxFile) -> None:
             found=f"opset {file.opset}",
             remedy=EXPORT_AGAIN,
         )
+
+
+def check_numbers(card: ModelCard) -> None:
+    """Raises ``ValueError`` for sizes that no network has: others are computed from them."""
+    for name, smallest in (("stride", 1), ("minimum_size", 0)):
+        number = getattr(card, name)
+        if isinstance(number, bool) or not smallest <= number <= LARGEST_NUMBER:
+            raise ValueError(f"{PREFIX}{name} is not {smallest} to {LARGEST_NUMBER}")
 
 
 def check_layers(layers: Any) -> None:

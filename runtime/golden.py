@@ -18,10 +18,12 @@ from deblurgan.runtime.backends import open_backend
 from deblurgan.runtime.contract import Frames, Model
 from deblurgan.runtime.difference import Difference, measure_difference
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.picture_size import png_size
 
 SEED = 1
 SIZE = (96, 64)  # of a model that takes any
 KEPT = (64, 48)  # so that the pair is a few kB, whatever the frame's size
+MOST_KEPT = 1 << 20  # pixels that are read, before any memory is taken for them
 LARGEST = 1 << 14  # no frame has a longer side
 # ONNX Runtime first: it computes in fp32 whatever the processor offers.
 ENGINES = ("onnxruntime", "openvino")
@@ -192,7 +194,11 @@ def read_picture(values: dict[str, Any]) -> Frames:
     png = values.get("png")
     if not isinstance(png, str):
         raise ValueError("a golden pair's output is PNG in base64")
-    content = np.frombuffer(base64.b64decode(png, validate=True), np.uint8)
+    data = base64.b64decode(png, validate=True)
+    size = png_size(data)
+    if size is None or size[0] * size[1] > MOST_KEPT:
+        raise ValueError("a golden pair's output is no picture, or one beyond reason")
+    content = np.frombuffer(data, np.uint8)
     try:
         decoded = cv2.imdecode(content, cv2.IMREAD_COLOR)
     except cv2.error:  # of nothing at all, and of a size beyond reason

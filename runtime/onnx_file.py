@@ -3,19 +3,21 @@
 A device that runs plans has neither ``onnx`` nor an engine that opens ONNX
 files, and must still be able to read a model's metadata. An ONNX file is one
 protobuf message (onnx.proto, ``ModelProto``); this reads the few fields that
-matter and steps over the rest, so that a large model costs nothing.
+matter and steps over the rest, so that a large model costs nothing. A file may come
+from anyone: what it declares is checked before an engine takes memory for it, or opens
+another file that it names.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.onnx_tensors import check_size, find_other_file, find_tensors
+from deblurgan.runtime.protobuf import TooLarge, as_bytes, as_int, fields, text
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 ELEMENT_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
 
 
@@ -43,7 +45,8 @@ class OnnxFile:
 def read_onnx(path: Path) -> OnnxFile:
     """Read a model's metadata, inputs and outputs.
 
-    Raises :class:`DeblurError` when there is no such file or it is no ONNX.
+    Raises :class:`DeblurError` when there is no such file, it is no ONNX, or it declares
+    more than it has.
     """
     remedy = "write one with: deblur-export onnx CHECKPOINT -o MODEL.onnx"
     try:
@@ -62,6 +65,8 @@ def read_onnx(path: Path) -> OnnxFile:
             found=f"a file that cannot be read ({error.strerror})",
             remedy=remedy,
         ) from None
+    except TooLarge as error:
+        raise DeblurError(path, expected="an ONNX model", found=str(error), remedy=remedy) from None
     except (ValueError, IndexError, KeyError):  # mmap refuses an empty file with ValueError
         raise DeblurError(
             path, expected="an ONNX model", found="something else, or a part of one", remedy=remedy
@@ -80,9 +85,7 @@ def parse_model(message: memoryview) -> OnnxFile:
             model.producer = text(value)
         elif number == 7:
             for part, content in fields(as_bytes(value)):
-                if part == 5:
-                    model.weights = model.weights or find_other_file(as_bytes(content))
-                elif part == 11:
+                if part == 11:
                     model.inputs.append(parse_tensor(as_bytes(content)))
                 elif part == 12:
                     model.outputs.append(parse_tensor(as_bytes(content)))
@@ -93,20 +96,10 @@ def parse_model(message: memoryview) -> OnnxFile:
         elif number == 14:
             entry = dict(fields(as_bytes(value)))
             model.metadata[text(entry[1])] = text(entry.get(2, memoryview(b"")))
+    for tensor in find_tensors(message):
+        check_size(tensor)
+        model.weights = model.weights or find_other_file(tensor)
     return model
-
-
-def find_other_file(message: memoryview) -> str:
-    """The file that a ``TensorProto`` keeps its values in, empty for the model's own."""
-    external, location = False, "another file"
-    for number, value in fields(message):
-        if number == 13:
-            entry = dict(fields(as_bytes(value)))
-            if text(entry[1]) == "location":
-                location = text(entry.get(2, memoryview(b"")))
-        elif number == 14:
-            external = as_int(value) == 1
-    return location if external else ""
 
 
 def parse_tensor(message: memoryview) -> Tensor:
@@ -119,52 +112,3 @@ def parse_tensor(message: memoryview) -> Tensor:
         shape.append(as_int(size[1]) if 1 in size else text(size.get(2, memoryview(b""))))
     element = as_int(tensor.get(1, 0))
     return Tensor(text(info[1]), ELEMENT_TYPES.get(element, f"type {element}"), tuple(shape))
-
-
-def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a protobuf message, in order: number, and value or bytes."""
-    at = 0
-    while at < len(message):
-        key, at = varint(message, at)
-        number, kind = key >> 3, key & 7
-        if kind == VARINT:
-            value, at = varint(message, at)
-            yield number, value
-            continue
-        if kind == BYTES:
-            length, at = varint(message, at)
-        elif kind in (FIXED64, FIXED32):
-            length = 8 if kind == FIXED64 else 4
-        else:
-            raise ValueError("not protobuf")
-        if number == 0 or at + length > len(message):
-            raise ValueError("not protobuf")
-        yield number, message[at : at + length]
-        at += length
-
-
-def varint(message: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("not protobuf")
-
-
-def as_bytes(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("not protobuf")
-    return value
-
-
-def as_int(value: int | memoryview) -> int:
-    if not isinstance(value, int):
-        raise ValueError("not protobuf")
-    return value
-
-
-def text(value: int | memoryview) -> str:
-    return bytes(as_bytes(value)).decode()

@@ -17,8 +17,15 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image, to_8_bits
+from deblurgan.runtime.picture_size import read_size
 from deblurgan.runtime.pipeline import DeblurredFrame, Frame, StageClock, Watcher, run_pipeline
+from deblurgan.runtime.tiling.memory import format_memory, free_memory
+from deblurgan.runtime.whole_file import make_folder
 
+# OpenCV's own limits.
+MOST_PIXELS, LONGEST_SIDE = 1 << 30, 1 << 20
+# As decoded twice, turned to RGB and deblurred: of 8 bits; the engine counts its own.
+BYTES_A_PIXEL = 12
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -87,7 +94,7 @@ def deblur_pictures(
 
     def place(item: DeblurredFrame) -> None:
         # Not before the first picture is done: what fails earlier leaves no folder.
-        item.origin.target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(item.origin.target.parent)
         write_picture(item.origin, item.pixels)
         if watch is not None:
             watch(item.blurred.pixels, item.pixels)
@@ -109,7 +116,7 @@ def read_picture(path: Path, target: Path) -> Picture:
     Raises :class:`DeblurError` for what is not a picture.
     """
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
+        content = path.read_bytes()
     except OSError as error:
         raise DeblurError(
             path,
@@ -117,7 +124,9 @@ def read_picture(path: Path, target: Path) -> Picture:
             found=(error.strerror or "nothing").lower(),
             remedy="check the path",
         ) from None
-    raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    check_fits(path, content)
+    data = np.frombuffer(content, np.uint8)
+    raw = decode(data, cv2.IMREAD_UNCHANGED)
     if raw is None or raw.dtype not in (np.uint8, np.uint16):
         raise DeblurError(
             path,
@@ -130,8 +139,37 @@ def read_picture(path: Path, target: Path) -> Picture:
         bgr, alpha = raw[:, :, :3], to_8_bits(raw[:, :, 3])
     else:
         # Only this way does OpenCV turn the picture as its EXIF says.
-        bgr = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH))
+        bgr = np.asarray(decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH))
     return Picture(np.ascontiguousarray(to_8_bits(bgr)[:, :, ::-1]), alpha, grey, target)
+
+
+def decode(data: NDArray[np.uint8], how: int) -> NDArray[Any] | None:
+    """The pixels, None for what does not decode; OpenCV raises of nothing at all."""
+    try:
+        return cv2.imdecode(data, how) if data.size else None
+    except cv2.error:
+        return None
+
+
+def check_fits(path: Path, content: bytes) -> None:
+    """Raise :class:`DeblurError` for a picture larger than can be decoded here, before it is."""
+    size = read_size(content)
+    if size is None:
+        return
+    width, height = size
+    room, needed = free_memory(), width * height * BYTES_A_PIXEL
+    found = ""
+    if width * height > MOST_PIXELS or max(size) > LONGEST_SIDE:
+        found = f"{width}x{height}"
+    elif room is not None and needed > room:
+        found = f"{width}x{height}, which takes {format_memory(needed)} of {format_memory(room)}"
+    if found:
+        raise DeblurError(
+            path,
+            expected="a picture that fits into the memory",
+            found=found,
+            remedy="cut it into parts first, or scale it down",
+        )
 
 
 def write_picture(picture: Picture, pixels: Frames) -> None:

@@ -16,8 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.errors import DeblurError
 
 STAGES = ("decode", "engine", "encode")
 # Sees each frame before and after, in order.
@@ -111,6 +114,13 @@ class StageClock:
     def run(self, backend: Backend, pixels: Frames) -> Frames:
         with self.measure("engine"):
             deblurred = backend.run(pixels[None])[0]
+        if deblurred.shape != pixels.shape or deblurred.dtype != np.uint8:
+            raise DeblurError(
+                "--model",
+                expected=f"a model whose frames come out as they go in, {list(pixels.shape)}",
+                found=f"{deblurred.dtype} {list(deblurred.shape)}",
+                remedy="export it with: deblur-export onnx",
+            )
         with self._lock:
             self.frames += 1
         return deblurred

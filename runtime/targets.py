@@ -148,6 +148,13 @@ def check_free(path: Path, source: str, overwrite: bool) -> None:
             found="the input itself",
             remedy="choose another name",
         )
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DeblurError(
+            path,
+            expected="the name of a file",
+            found="a pipe or a device",
+            remedy="choose another name, or write to standard output with -",
+        )
     if path.exists() and not overwrite:
         raise DeblurError(
             path,

@@ -19,6 +19,8 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     # Named after the process: two of them may write the same file.
     part = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("a folder, a pipe or a device of that name")
         with part.open("wb") as file:
             file.write(content)
             if durable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,22 @@ from deblurgan.runtime.tensorrt.bindings import TITLES
 from deblurgan.runtime.tensorrt.profiles import Profile, Shape
 
 VERSION = 1
+LARGEST = 1 << 16  # of a profile: frames, or pixels of a side
+TYPES = (
+    ("onnx", str),
+    ("onnx_sha256", str),
+    ("plan_sha256", str),
+    ("plan_size", int),
+    ("tensorrt", str),
+    ("platform", str),
+    ("targets", list),
+    ("hardware_compatible", bool),
+    ("version_compatible", bool),
+    ("layers", int),
+    ("golden_missing", str),
+    ("verified", bool),
+    ("verified_on", str),
+)
 
 
 @dataclass(frozen=True)
@@ -70,14 +87,16 @@ class PlanCard:
         """What builds a plan of the same model again, for other ``targets`` or
         ``sizes`` (as options) if any are given.
         """
-        words = [f"deblur-export trt {self.onnx} -o {self.path.name} --overwrite"]
+        # Whoever copies it to a shell runs what a sidecar says.
+        onnx, plan = shlex.quote(self.onnx), shlex.quote(self.path.name)
+        words = [f"deblur-export trt {onnx} -o {plan} --overwrite"]
         words.append(sizes or describe_sizes(self.profile))
         if self.profile.max.batch > 1:
             words.append(f"--batch {self.profile.max.batch}")
         words += ["--hardware-compatible"] if self.hardware_compatible else []
         words += ["--version-compatible"] if self.version_compatible else []
         if targets or self.targets:
-            words.append(f"--target {','.join(targets or self.targets)}")
+            words.append(f"--target {shlex.quote(','.join(targets or self.targets))}")
         return " ".join(words)
 
     def to_json(self) -> dict[str, Any]:
@@ -92,15 +111,19 @@ class PlanCard:
     def from_json(cls, path: Path, values: dict[str, Any]) -> PlanCard:
         """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything else."""
         given = {f.name: values[f.name] for f in fields(cls) if f.name != "path"}
-        for name, kind in (("plan_sha256", str), ("plan_size", int), ("verified", bool)):
+        for name, kind in TYPES:
             if not isinstance(given[name], kind):
                 raise ValueError(f"{name} is not a {kind.__name__}")
         if given["flavour"] not in TITLES:
             raise ValueError("neither TensorRT nor TensorRT for RTX")
+        if given["onnx"] in ("", ".", "..") or set(given["onnx"]) & set("/\\\0"):
+            raise ValueError("onnx is not the name of a file")
+        if not all(isinstance(target, str) for target in given["targets"]):
+            raise ValueError("targets are not names")
         given["card"] = read_card(given["card"])
         given["targets"] = tuple(given["targets"])
         shapes = given["profile"]
-        given["profile"] = Profile(*(Shape(**shapes[name]) for name in ("min", "opt", "max")))
+        given["profile"] = Profile(*(read_shape(shapes[name]) for name in ("min", "opt", "max")))
         given["golden"] = given["golden"] and Golden.from_json(given["golden"])
         return cls(path=path, **given)
 
@@ -111,6 +134,15 @@ def describe_sizes(profile: Profile) -> str:
         f"{shape.width}x{shape.height}" for shape in (profile.min, profile.opt, profile.max)
     )
     return f"--size {high}" if low == high else f"--min {low} --opt {best} --max {high}"
+
+
+def read_shape(values: dict[str, Any]) -> Shape:
+    """Raises ``TypeError`` or ``ValueError`` for anything but a shape that frames have."""
+    shape = Shape(**values)
+    for size in (shape.batch, shape.height, shape.width):
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= LARGEST:
+            raise ValueError(f"a shape is of whole numbers from 1 to {LARGEST}")
+    return shape
 
 
 def read_card(values: dict[str, Any]) -> ModelCard:

@@ -37,6 +37,7 @@ __all__ = [
     "write_plan",
 ]
 
+LARGEST = 1 << 24  # bytes of a sidecar; they have some ten thousand
 UNFINISHED = "making it was stopped before its end, by hand or for want of memory"
 
 
@@ -117,7 +118,7 @@ def open_plan(path: Path) -> PlanCard:
     found = None
     if len(plan) < card.plan_size:
         found = f"the first {len(plan):,} of its {card.plan_size:,} bytes"
-    elif hashlib.sha256(plan).hexdigest() != card.plan_sha256:
+    elif len(plan) > card.plan_size or hashlib.sha256(plan).hexdigest() != card.plan_sha256:
         found = "another plan, or a changed one: the two were not written together"
     if found is not None:
         raise DeblurError(
@@ -175,6 +176,8 @@ def read_sidecar(path: Path, plan: bytes) -> PlanCard:
     expected, remedy = "what a plan's sidecar says", "build the plan again: deblur-export trt"
     remedy += f" MODEL.onnx -o {path} --overwrite"
     try:
+        if side.stat().st_size > LARGEST:
+            raise ValueError("no sidecar is so long")
         values = json.loads(side.read_bytes())
         version = values["version"]
         if isinstance(version, int) and version > VERSION:

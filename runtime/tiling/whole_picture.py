@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deblurgan.runtime.onnx_file import as_bytes, fields, text
+from deblurgan.runtime.protobuf import as_bytes, fields, text
 
 STATISTICS = {
     "DFT",

@@ -38,7 +38,8 @@ class Colour:
     @classmethod
     def of(cls, frame: VideoFrame) -> Colour:
         """Read a decoded frame's tags."""
-        if frame.format.is_rgb:  # has no matrix; it gets the commonest, and keeps its range
+        # Has no matrix; it gets the commonest, and keeps its range.
+        if frame.format.is_rgb or frame.format.has_palette:
             return cls(1, True, int(ColorRange.JPEG), frame.color_primaries, frame.color_trc)
         full = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
         # What everyone takes grey for, where nothing says otherwise.

@@ -52,8 +52,11 @@ class FrameReader:
         except BaseException:
             self.container.close()
             raise
+        if self.stream.metadata.get("alpha_mode") == "1":
+            warn("left out: transparency, which VP8 and VP9 keep apart from the pictures")
         self.stream.thread_type = "AUTO"
-        size = self.stream.codec_context.width, self.stream.codec_context.height
+        # Neither is known of a stream whose header is damaged, before its first frame.
+        size = [max(1, self.stream.codec_context.width), max(1, self.stream.codec_context.height)]
         self.stream.codec_context.thread_count = codec_limits(*size).decoder_threads
         self.begin = Fraction(self.stream.start_time or 0) * self.time_base
         # AVI has times of packets alone: the frames take them in their own order.
@@ -161,7 +164,10 @@ def demux_span(
             with suppress(av.FFmpegError):  # then it is read from its start
                 target = int((begin + max(early, Fraction(0))) / base)
                 container.seek(target, stream=video, backward=True)
-        yield from container.demux(streams)
+        # PyAV does not know a stream that a broadcast adds in the middle: at the end, after
+        # all others, it may look for it.
+        with suppress(IndexError):
+            yield from container.demux(streams)
     except av.FFmpegError as error:
         raise damage(given, f"damage between the frames ({error.strerror})") from None
 

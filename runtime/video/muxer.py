@@ -44,12 +44,13 @@ class VideoMuxer:
         *,
         drop_streams: bool = False,
     ) -> None:
+        self._input = source.input.name
         self.path, self.layout, self.left_out = path, layout, list[str]()
         self._frame_ticks = round(1 / layout.frame_rate / layout.time_base)
         self.manifest = Manifest(layout.time_base, layout.colour, source.display_matrix)
         with writing_to(path):
             self.output = av.open(
-                str(part), "w", format=layout.container, options=options_of(layout.container)
+                f"file:{part}", "w", format=layout.container, options=options_of(layout.container)
             )
         try:
             self._check_codec(source)
@@ -124,7 +125,17 @@ class VideoMuxer:
             # MP4 would leave out the last one, as of no length.
             packet.duration = track.times[-1] - track.times[-2]
         packet.stream = stream
-        self._mux(packet)
+        try:
+            self._mux(packet)
+        except av.FFmpegError as error:
+            time = float((packet.dts or 0) * packet.time_base)
+            raise DeblurError(
+                self._input,
+                expected="a whole video",
+                found=f"a packet of {track.name} at {time:.2f} s that {self.layout.container} "
+                f"refuses ({error.strerror})",
+                remedy="save what is there with: ffmpeg -err_detect ignore_err -i FILE SAVED.mp4",
+            ) from None
 
     def _mux(self, packet: Packet[Any]) -> None:
         with writing_to(self.path):
@@ -142,7 +153,9 @@ class VideoMuxer:
                 expected=f"streams that {self.output.format.name} holds",
                 found=f"{self.layout.encoder.codec}{', ' * bool(streams)}{streams}, "
                 "which it refuses",
-                remedy="write it as .mkv",
+                remedy="write it as .mkv, or leave them out with --drop-streams"
+                if self.layout.container != "matroska"
+                else "check the input with: ffprobe FILE",
             ) from None
 
     def _check_codec(self, source: VideoSource) -> None:
@@ -199,7 +212,8 @@ class VideoMuxer:
         stream.time_base = self.layout.time_base
         if source.display_matrix is not None:
             stream.set_display_matrix(source.display_matrix)
-        stream.metadata.update(source.stream.metadata)
+        told = source.stream.metadata
+        stream.metadata.update({k: told[k] for k in told if k != "alpha_mode"})  # it has none
         return stream
 
     def _add_stream(self, stream: Stream) -> None:

@@ -12,7 +12,12 @@ from av import Packet
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.frame_reader import damage, demux_span
 from deblurgan.runtime.video.span import Span
-from deblurgan.runtime.video.streams import main_video_stream, open_container, passed_on
+from deblurgan.runtime.video.streams import (
+    describe,
+    main_video_stream,
+    open_container,
+    passed_on,
+)
 from deblurgan.runtime.video.video_input import VideoInput
 
 # How much further a file is read for sound that lies behind the last frame, in seconds.
@@ -38,7 +43,7 @@ def read_packets(
         base = video.time_base or 1 / Fraction(video.average_rate or 25)
         begin = Fraction(video.start_time or 0) * base
         frames, last, is_over = 0, Fraction(0), False
-        kept = passed_on(container)
+        kept, in_order = passed_on(container), InOrder()
         has_sound = any(stream.type == "audio" for stream in kept)
         for packet in demux_span(given, container, [video, *kept], video, begin, span, seek):
             if packet.dts is None and packet.pts is None:
@@ -51,6 +56,9 @@ def read_packets(
                     span.place(time_of(packet, packet.dts) - begin) > 0
                 )
             elif packet.dts is not None and is_part(packet, begin, span, offset):
+                if in_order.mend(packet):
+                    name = describe(packet.stream)
+                    warn(f"{given.name}: times of {name} go back: it may be heard or seen later")
                 yield shift(packet, offset)
             if is_over and is_through(packet, begin, span, has_sound):
                 return
@@ -98,6 +106,26 @@ def read_extent(given: VideoInput, span: Span, *, seek: bool) -> tuple[Fraction,
                 remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
             )
         return min(times), max(times)
+
+
+class InOrder:
+    """No container takes packets whose times go back, or are due before they are decoded."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, int] = {}  # by stream, the last packet's time of decoding
+        self._is_mended = False
+
+    def mend(self, packet: Packet[Any]) -> bool:
+        """Whether it is the first packet that had to be moved."""
+        assert packet.dts is not None
+        dts = max(packet.dts, self._last.get(packet.stream.index, packet.dts))
+        pts = max(dts, packet.pts if packet.pts is not None else dts)
+        self._last[packet.stream.index] = dts
+        if dts == packet.dts and packet.pts in (pts, None):
+            return False
+        packet.dts, packet.pts = dts, pts
+        before, self._is_mended = self._is_mended, True
+        return not before
 
 
 def is_part(packet: Packet[Any], begin: Fraction, span: Span, offset: Fraction) -> bool:

@@ -67,7 +67,7 @@ def open_container(
 
 
 def main_video_stream(given: VideoInput, container: InputContainer) -> VideoStream:
-    """The first video stream that is not a cover picture."""
+    """The first video stream that is not a cover picture, and can be decoded."""
     moving = [s for s in container.streams.video if not int(s.disposition) & ATTACHED_PICTURE]
     if not moving:
         raise DeblurError(
@@ -76,13 +76,26 @@ def main_video_stream(given: VideoInput, container: InputContainer) -> VideoStre
             found="only a cover picture",
             remedy="name a file with a video stream",
         )
-    return moving[0]
+    known = [stream for stream in moving if has_decoder(stream)]
+    if not known:
+        raise DeblurError(
+            path,
+            expected="a video in a codec that FFmpeg decodes",
+            found="one of no known codec, or a damaged header",
+            remedy="check the file with: ffprobe FILE",
+        )
+    return known[0]
+
+
+def has_decoder(stream: Stream) -> bool:
+    context: Any = stream.codec_context  # None where the codec is unknown
+    return context is not None
 
 
 def passed_on(container: InputContainer) -> list[Stream]:
     """The streams whose packets go along as they are."""
     streams = container.streams
-    return [s for s in streams if s.type in PASSED_ON and s.codec_context is not None]
+    return [s for s in streams if s.type in PASSED_ON and has_decoder(s)]
 
 
 def display_matrix(frame: VideoFrame) -> list[int] | None:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.pictures import is_picture
 
 STANDARD_INPUT = "-"
 NUMBER = re.compile(r"%0?(\d*)d")
@@ -70,7 +71,9 @@ def is_special(text: str) -> bool:
 
 def is_numbered(text: str) -> bool:
     """Like ``frames/%05d.png``."""
-    return bool(NUMBER.search(Path(text).name)) and not Path(text).exists()
+    return (
+        bool(NUMBER.search(Path(text).name)) and is_picture(Path(text)) and not Path(text).exists()
+    )
 
 
 def parse_input(text: str, raw: RawVideo | None = None, rate: Fraction | None = None) -> VideoInput:

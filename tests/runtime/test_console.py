@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deblurgan.runtime import DeblurError
-from deblurgan.runtime.console import new_app, parse_size, require, run, say
+from deblurgan.runtime.console import complain, new_app, parse_size, require, run, say
 
 
 def command(work: Callable[[], object]) -> Callable[[list[str]], int]:
@@ -103,3 +103,12 @@ def test_anything_else_is_no_size(text: str) -> None:
 def test_what_is_said_is_one_line_beside_the_output(capsys: pytest.CaptureFixture[str]) -> None:
     say("two\n  [bold]lines")
     assert capsys.readouterr() == ("", "two [bold]lines\n")
+
+
+def test_no_name_of_a_file_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    complain("in\x1b[2J\n\x07.mp4\udcff: expected ä")
+    say("\x9b31m")
+    assert capsys.readouterr().err.splitlines() == [
+        "in\\x1b[2J \\x07.mp4\\udcff: expected ä",
+        "\\x9b31m",
+    ]

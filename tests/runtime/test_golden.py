@@ -3,12 +3,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -157,6 +159,20 @@ def damaged(pair: dict[str, Any], **changes: Any) -> Any:
     return {**pair, **changes}
 
 
+def header_of(pair: dict[str, Any], width: int, height: int) -> str:
+    """Its picture, with another size in the header."""
+    png = base64.b64decode(pair["png"])
+    return base64.b64encode(png[:16] + struct.pack(">II", width, height) + png[24:]).decode()
+
+
+def test_a_picture_beyond_reason_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = golden_frame(50, 40)
+    pair = Golden(50, 40, 1, 0, 0, frame, "engine").to_json()
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(ValueError, match="beyond reason"):
+        Golden.from_json(damaged(pair, png=header_of(pair, 20_000, 20_000)))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -176,6 +192,8 @@ def damaged(pair: dict[str, Any], **changes: Any) -> Any:
         lambda pair: damaged(pair, png="not base 64"),
         lambda pair: damaged(pair, png=base64.b64encode(b"no picture").decode()),
         lambda pair: damaged(pair, png=pair["png"][: len(pair["png"]) // 8 * 4]),
+        lambda pair: damaged(pair, png=header_of(pair, 60_000, 60_000)),
+        lambda pair: damaged(pair, png=header_of(pair, 20_000, 20_000)),
         lambda pair: damaged(pair, sha256="0" * 64),
         lambda pair: {key: value for key, value in pair.items() if key != "sha256"},
     ],

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -236,6 +237,10 @@ def edit(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**values, **changes}))
 
 
+def profile_of(height: Any) -> dict[str, dict[str, Any]]:
+    return {name: {"batch": 1, "height": height, "width": 96} for name in ("min", "opt", "max")}
+
+
 def reseal(path: Path, **changes: Any) -> None:
     """Edited by somebody who knows the checksum."""
     values = {**json.loads(path.read_text()), **changes}
@@ -254,6 +259,19 @@ def reseal(path: Path, **changes: Any) -> None:
         (lambda plan, side: reseal(side, plan_size="1"), "something else, or a part of one"),
         (lambda plan, side: reseal(side, card={"stride": 4}), "something else, or a part"),
         (lambda plan, side: reseal(side, profile={"min": 1}), "something else, or a part"),
+        (lambda plan, side: reseal(side, plan_size=5), "not written together"),
+        (lambda plan, side: reseal(side, plan_size=1 << 60), "the first 5,124 of its 1,152,9"),
+        (lambda plan, side: reseal(side, plan_size=-1), "not written together"),
+        (lambda plan, side: reseal(side, onnx="../../etc/passwd"), "something else, or a part"),
+        (lambda plan, side: reseal(side, onnx=["a"]), "something else, or a part of one"),
+        (lambda plan, side: reseal(side, targets=[1]), "something else, or a part of one"),
+        (lambda plan, side: reseal(side, targets="sm89"), "something else, or a part of one"),
+        (lambda plan, side: reseal(side, tensorrt=None), "something else, or a part of one"),
+        (lambda plan, side: reseal(side, profile=profile_of(1 << 40)), "something else, or a"),
+        (lambda plan, side: reseal(side, profile=profile_of(0)), "something else, or a part"),
+        (lambda plan, side: reseal(side, profile=profile_of("9")), "something else, or a part"),
+        (lambda plan, side: reseal(side, golden={"width": 1 << 40}), "something else, or a"),
+        (lambda plan, side: os.truncate(side, 1 << 33), "something else, or a part of one"),
         (lambda plan, side: side.write_text("[]"), "something else, or a part of one"),
         (lambda plan, side: side.write_text("[" * 100_000), "something else, or a part of one"),
         (lambda plan, side: side.write_bytes(b"\xff\xfe"), "something else, or a part of one"),
@@ -289,6 +307,13 @@ def test_a_changed_plan_comes_with_the_very_command_that_builds_it_again(plan: P
         "deblur-export trt negative.onnx -o edge.plan --overwrite "
         "--min 48x32 --opt 96x64 --max 192x128 --batch 2"
     )
+
+
+def test_a_command_to_copy_runs_nothing_but_itself(plan: Path) -> None:
+    reseal(sidecar_path(plan), onnx="a b; touch sprung", targets=["sm89 $(touch sprung)"])
+    command = open_plan(plan).rebuild_command()
+    assert shlex.split(command)[:3] == ["deblur-export", "trt", "a b; touch sprung"]
+    assert shlex.split(command)[-2:] == ["--target", "sm89 $(touch sprung)"]
 
 
 @given(st.data())

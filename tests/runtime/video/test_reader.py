@@ -1,0 +1,93 @@
+"""Streams that are not what their headers say, and packets out of order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from deblurgan.runtime import DeblurError
+from deblurgan.runtime.video.reader import SpanReader
+from deblurgan.runtime.video.span import Span
+
+Make = Callable[..., Path]
+
+
+def replace_once(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+
+
+def test_a_codec_that_nobody_knows_is_said(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4")
+    replace_once(clip, b"avc1\x00", b"avc!\x00")
+    with pytest.raises(DeblurError, match=r"in a codec that FFmpeg decodes, found one of no known"):
+        SpanReader(clip, Span(), seek=False)
+
+
+def test_a_stream_that_can_be_decoded_is_preferred(make_clip: Make, tmp_path: Path) -> None:
+    clip, two = make_clip(tmp_path / "in.mp4"), tmp_path / "two.mp4"
+    with av.open(str(clip)) as source, av.open(str(two), "w") as out:
+        copies = [out.add_stream_from_template(source.streams.video[0]) for _ in range(2)]
+        for packet in source.demux(video=0):
+            if packet.size:
+                for copy in copies:
+                    packet.stream = copy
+                    out.mux(packet)
+    content = two.read_bytes()
+    first = content.index(b"avc1\x00")
+    two.write_bytes(content[:first] + b"avc!" + content[first + 4 :])
+    reader = SpanReader(two, Span(), seek=False)
+    assert reader.stream.index == 1
+    reader.close()
+
+
+def test_a_stream_that_tells_no_size_is_no_division_by_zero(
+    make_clip: Make, tmp_path: Path
+) -> None:
+    """The header of a recording without a key frame: no size, and nothing to decode."""
+    clip = make_clip(tmp_path / "in.mp4", codec="mpeg4")
+    with av.open(str(clip)) as whole:
+        header = whole.streams.video[0].codec_context.extradata
+    assert header is not None
+    size = b"\x00\xa0\x00\x60"
+    content = clip.read_bytes().replace(header, bytes(len(header)))
+    clip.write_bytes(content.replace(size, bytes(4)))
+    reader = SpanReader(clip, Span(), seek=False)
+    assert reader.stream.codec_context.width == 0
+    reader.close()
+
+
+def test_sound_whose_times_go_back_is_mended_and_said(make_clip: Make, tmp_path: Path) -> None:
+    clip, said = make_clip(tmp_path / "in.mkv", sound=True), list[str]()
+    shuffled = tmp_path / "shuffled.mkv"
+    with av.open(str(clip)) as source, av.open(str(shuffled), "w") as out:
+        copies = {stream: out.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream]
+                out.mux(packet)
+    # A block's time in its cluster, which nothing guards: the fourth of sound, a second later.
+    content = bytearray(shuffled.read_bytes())
+    blocks = [at for at in range(len(content) - 4) if is_block(content, at, track=2)]
+    content[blocks[3] + 1] += 4
+    shuffled.write_bytes(content)
+    reader = SpanReader(shuffled, Span(), seek=False, warn=said.append)
+    times = [
+        item.dts for item in reader if isinstance(item, av.Packet) and item.stream.type == "audio"
+    ]
+    reader.close()
+    assert len(times) > 15
+    assert all(late >= early for early, late in itertools.pairwise(times))
+    assert sum("times of stream 1 (audio aac) go back" in line for line in said) == 1
+
+
+def is_block(content: bytes, at: int, track: int) -> bool:
+    """Whether a SimpleBlock's track number stands here, after one or two bytes of its length:
+    then come its time and its flags.
+    """
+    return content[at] == 0x80 | track and 0xA3 in content[at - 3 : at - 1]
