@@ -152,7 +152,7 @@ def check_free(path: Path, source: str, overwrite: bool) -> None:
         raise DeblurError(
             path,
             expected="the name of a file",
-            found="a pipe or a device",
+            found="a pipe or a device of that name",
             remedy="choose another name, or write to standard output with -",
         )
     if path.exists() and not overwrite:

@@ -82,7 +82,7 @@ def find_difference(path: Path, manifest: Manifest) -> str | None:
 
 
 def read_difference(path: Path, manifest: Manifest) -> str | None:
-    with av.open(str(path), metadata_errors="replace") as file:
+    with av.open(f"file:{path}", metadata_errors="replace") as file:
         video = next(s for s in file.streams.video if s.index not in manifest.tracks)
         times, first = array("q"), cast("VideoFrame | None", None)
         found = {i: Track(t.name, t.codec, Fraction(0)) for i, t in manifest.tracks.items()}

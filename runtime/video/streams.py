@@ -79,7 +79,7 @@ def main_video_stream(given: VideoInput, container: InputContainer) -> VideoStre
     known = [stream for stream in moving if has_decoder(stream)]
     if not known:
         raise DeblurError(
-            path,
+            given.name,
             expected="a video in a codec that FFmpeg decodes",
             found="one of no known codec, or a damaged header",
             remedy="check the file with: ffprobe FILE",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
 from deblurgan.runtime import DeblurError
-from deblurgan.runtime.video.reader import SpanReader
+from deblurgan.runtime.video.frame_reader import FrameReader
+from deblurgan.runtime.video.packet_reader import read_packets
 from deblurgan.runtime.video.span import Span
+from deblurgan.runtime.video.video_input import VideoInput
 
 Make = Callable[..., Path]
 
@@ -26,7 +29,7 @@ def test_a_codec_that_nobody_knows_is_said(make_clip: Make, tmp_path: Path) -> N
     clip = make_clip(tmp_path / "in.mp4")
     replace_once(clip, b"avc1\x00", b"avc!\x00")
     with pytest.raises(DeblurError, match=r"in a codec that FFmpeg decodes, found one of no known"):
-        SpanReader(clip, Span(), seek=False)
+        FrameReader(VideoInput.of_file(clip), Span(), seek=False)
 
 
 def test_a_stream_that_can_be_decoded_is_preferred(make_clip: Make, tmp_path: Path) -> None:
@@ -41,7 +44,7 @@ def test_a_stream_that_can_be_decoded_is_preferred(make_clip: Make, tmp_path: Pa
     content = two.read_bytes()
     first = content.index(b"avc1\x00")
     two.write_bytes(content[:first] + b"avc!" + content[first + 4 :])
-    reader = SpanReader(two, Span(), seek=False)
+    reader = FrameReader(VideoInput.of_file(two), Span(), seek=False)
     assert reader.stream.index == 1
     reader.close()
 
@@ -57,7 +60,7 @@ def test_a_stream_that_tells_no_size_is_no_division_by_zero(
     size = b"\x00\xa0\x00\x60"
     content = clip.read_bytes().replace(header, bytes(len(header)))
     clip.write_bytes(content.replace(size, bytes(4)))
-    reader = SpanReader(clip, Span(), seek=False)
+    reader = FrameReader(VideoInput.of_file(clip), Span(), seek=False)
     assert reader.stream.codec_context.width == 0
     reader.close()
 
@@ -76,11 +79,9 @@ def test_sound_whose_times_go_back_is_mended_and_said(make_clip: Make, tmp_path:
     blocks = [at for at in range(len(content) - 4) if is_block(content, at, track=2)]
     content[blocks[3] + 1] += 4
     shuffled.write_bytes(content)
-    reader = SpanReader(shuffled, Span(), seek=False, warn=said.append)
-    times = [
-        item.dts for item in reader if isinstance(item, av.Packet) and item.stream.type == "audio"
-    ]
-    reader.close()
+    given = VideoInput.of_file(shuffled)
+    packets = read_packets(given, Span(), offset=Fraction(0), seek=False, warn=said.append)
+    times = [packet.dts for packet in packets]
     assert len(times) > 15
     assert all(late >= early for early, late in itertools.pairwise(times))
     assert sum("times of stream 1 (audio aac) go back" in line for line in said) == 1
