@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.video_input import VideoInput
 
 DEATHS = 3  # of workers over one segment, before it is taken for the segment's fault
+ANSWERS = 5.0  # seconds within which a cluster has to
 CLUSTER_THREADS = 4  # of a worker somewhere else, where --threads says nothing
 
 
@@ -236,6 +238,9 @@ def start_ray(address: str | None, workers: int | None) -> Any:
     """Connect to a cluster, or begin one of this machine's processes."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is not None and (Path.home() / ".ray" / "auth_token").is_file():
+        # As clusters of Ray 2.60 and later want it, unless they were told otherwise.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -245,8 +250,10 @@ def start_ray(address: str | None, workers: int | None) -> Any:
         settings |= {"address": address}
     with own_signals():
         try:
+            if address is not None:
+                check_answers(address)
             ray.init(**settings)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise DeblurError(
                 "--ray" if address else "--workers",
@@ -255,6 +262,13 @@ def start_ray(address: str | None, workers: int | None) -> Any:
                 remedy="begin one with: ray start --head",
             ) from None
     return ray
+
+
+def check_answers(address: str) -> None:
+    """Ray itself would try for minutes. Raises ``OSError`` where nobody listens."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS).close()
 
 
 @contextmanager
