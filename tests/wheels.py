@@ -29,7 +29,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ("cpu", "jetson")
+EXTRAS = ("cpu", "jetson", "ray")
 # Compiled on the device against JetPack's own CUDA; what it needs besides has wheels.
 SOURCE_ONLY = {"pycuda": ("pytools", "platformdirs", "mako")}
 # What pip says of an index that it did not get to, and then "no matching distribution" too.
