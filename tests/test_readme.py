@@ -70,6 +70,8 @@ def folder(
         cv2.imwrite(str(folder / "frames" / f"{index}.png"), photo)
         large = cv2.resize(photo, (256, 192), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / "photos" / f"{index}.png"), large)
+    (folder / "clips").mkdir()
+    make_clip(folder / "clips" / "one.mp4")
     for place, name in itertools.product(
         ("GOPRO_Large/train/GOPR0001", "GOPRO_Large/test/GOPR0001", "pairs"), ("blur", "sharp")
     ):
@@ -134,6 +136,8 @@ def can_run(words: list[str]) -> bool:
     """Whether what a command is about can be had on this machine."""
     if words[:2] == ["deblur-bench", "gpu"]:
         return find_device() is not None
+    if "--workers" in words:
+        return importlib.util.find_spec("ray") is not None
     return "mine.plan" not in words or importlib.util.find_spec("tensorrt_rtx") is not None
 
 
