@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -91,7 +91,7 @@ class Encoder:
     pixel_format: str
     lost: tuple[str, ...] = ()
     tag: str | None = None
-    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,15 @@ def choose_encoder(
     if name == "prores":
         options["profile"] = "4444" if pixel_format.startswith("yuv444") else "hq"
     lost = what_is_lost(coding, Coding.of(VideoFormat(pixel_format)), alpha)
-    return Encoder(name, codec.encoder, options, pixel_format, lost, codec.tag)
+    threads = threads_of(codec.encoder)
+    return Encoder(name, codec.encoder, options, pixel_format, lost, codec.tag, threads)
+
+
+def threads_of(encoder: str) -> int:
+    """As many as it takes by itself here; told, as what it writes depends on it."""
+    cores = min(os.cpu_count() or 1, 16)
+    # x265 counts frames that are encoded at a time, each by several threads.
+    return min(4, 1 + cores // 4) if encoder == "libx265" else cores
 
 
 def look_less_far(encoder: str, options: dict[str, str], frames: int) -> None:

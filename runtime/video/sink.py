@@ -16,7 +16,7 @@ from deblurgan.runtime.errors import DeblurError, Failure
 from deblurgan.runtime.video.codecs import Encoding, choose_encoder
 from deblurgan.runtime.video.encoder import SegmentEncoder, VideoLayout
 from deblurgan.runtime.video.manifest import Manifest, find_difference
-from deblurgan.runtime.video.muxer import CONTAINERS, VideoMuxer
+from deblurgan.runtime.video.muxer import VideoMuxer, container_format
 from deblurgan.runtime.video.segment import LENGTH, Segment
 from deblurgan.runtime.video.source import Part, VideoSource
 from deblurgan.runtime.video.unfinished import Unfinished
@@ -190,16 +190,3 @@ def describe_job(source: VideoSource, layout: VideoLayout) -> dict[str, str]:
         "container": layout.container,
         "colours": repr(layout.colour),
     }
-
-
-def container_format(path: Path) -> str:
-    """FFmpeg's name of the container that the suffix asks for."""
-    try:
-        return CONTAINERS[path.suffix.lower()]
-    except KeyError:
-        raise DeblurError(
-            path,
-            expected=f"a video name ending in {', '.join(CONTAINERS)}",
-            found=path.suffix or "no ending",
-            remedy=f"write {path.with_suffix('.mp4').name}",
-        ) from None
