@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import struct
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -45,7 +46,7 @@ class Summary:
     before it was deblurred, as a digest: whoever goes on from here knows it again.
     """
 
-    times: list[int]
+    times: array[int]
     delay: int
     header: str
     last_picture: str
@@ -69,10 +70,10 @@ class SegmentWriter:
 
     def close(self, header: bytes, last_picture: str) -> Segment:
         """On the disk by then: it outlasts a power cut."""
-        times = sorted(pts for pts, _ in self._packets)
+        times = array("q", sorted(pts for pts, _ in self._packets))
         delay = sum(dts < times[0] for _, dts in self._packets)
         summary = Summary(times, delay, header.hex(), last_picture)
-        text = json.dumps(asdict(summary)).encode()
+        text = json.dumps(asdict(summary), default=list).encode()
         self._write(HEAD.pack(0, 0, 0, 0, 0) + text + END.pack(len(text)))
         self._file.write(self._digest.digest())
         self._file.flush()
@@ -136,7 +137,8 @@ def open_segment(path: Path) -> Segment | None:
         file.seek(size - END.size)
         (length,) = END.unpack(file.read(END.size))
         file.seek(size - END.size - length)
-        return Segment(path, Summary(**json.loads(file.read(length))))
+        told = json.loads(file.read(length))
+        return Segment(path, Summary(**{**told, "times": array("q", told["times"])}))
 
 
 def digest_of(frame: VideoFrame) -> str:

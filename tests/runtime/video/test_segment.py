@@ -38,7 +38,7 @@ def write(path: Path) -> Path:
 def test_packets_come_back_as_they_were(tmp_path: Path) -> None:
     segment = open_segment(write(tmp_path / "000000.segment"))
     assert segment is not None
-    assert segment.summary.times == [0, 512, 1024]
+    assert list(segment.summary.times) == [0, 512, 1024]
     assert (segment.summary.delay, segment.summary.header) == (2, b"header".hex())
     assert list(segment.packets()) == [
         CodedPacket(0, 512, True, b"key"),
