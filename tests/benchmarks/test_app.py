@@ -15,6 +15,7 @@ from rich.console import Console
 
 from deblurgan.benchmarks import app as bench
 from deblurgan.benchmarks import speed
+from deblurgan.benchmarks.commands import quality as quality_command
 from deblurgan.runtime import console
 
 
@@ -62,14 +63,16 @@ def test_quality_prints_a_table_and_writes_its_figures(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("skimage")
-    monkeypatch.setattr(bench, "output", Console(width=200))  # in 80 columns, cells are wrapped
+    monkeypatch.setattr(
+        quality_command, "output", Console(width=200)
+    )  # in 80 columns, cells are wrapped
     folder, figures = pairs if kind == "pairs" else pairs / "sharp", tmp_path / "figures.json"
     words = ["--model", negative, "--json", figures]
     assert deblur_bench("quality", f"--{kind}", folder, *words) == 0
     out = capsys.readouterr().out
     for word in ("PSNR", "SSIM", "0.png", "1.png", "mean of 2"):
         assert word in out
-    result = json.loads(figures.read_text(), parse_constant=refuse_constant)
+    result = json.loads(figures.read_text(), parse_constant=refuse_constant)["figures"]
     assert [row["name"] for row in result["pictures"]] == ["0.png", "1.png"]
     assert [row["length"] for row in result["pictures"]] == lengths
     for figure in ("psnr_before", "psnr_after", "ssim_before", "ssim_after"):
@@ -121,7 +124,7 @@ def test_speed_says_how_many_times_as_fast_the_engine_is(
     assert "64x48: negative on" in out
     assert "12.0 times as fast" in out
     figures = {"engine_seconds": 0.25, "paper_seconds": 3.0, "ratio": 12.0}
-    assert json.loads((tmp_path / "speed.json").read_text()) == figures
+    assert json.loads((tmp_path / "speed.json").read_text())["figures"] == figures
 
 
 def test_video_tells_the_parts_and_the_whole(
@@ -132,7 +135,7 @@ def test_video_tells_the_parts_and_the_whole(
     words = ["--frames", "4", "--model", negative, "--json", figures]
     assert deblur_bench("video", clip, *words) == 0
     assert capsys.readouterr().out.startswith("4 frames: decode")
-    result = json.loads(figures.read_text())
+    result = json.loads(figures.read_text())["figures"]
     parts = result["decode"] + result["engine"] + result["encode"]
     assert result["ratio"] == pytest.approx(result["wall"] * result["cores"] / parts)
 

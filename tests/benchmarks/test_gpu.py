@@ -39,7 +39,7 @@ def test_models_and_a_video_are_measured_on_what_is_here(
     clip, result = make_clip(tmp_path / "in.mp4"), tmp_path / "gpu.json"
     words = [negative, "--size", "64x48", "--runs", "5", "--clip", clip, "--json", result]
     assert bench(*words) == 0
-    written = json.loads(result.read_text())
+    written = json.loads(result.read_text())["figures"]
     assert written["device"]["name"] == "GeForce"
     (engine,), (video,) = written["engines"], written["videos"]
     assert (engine["backend"], engine["largest"], engine["runs"]) == ("onnxruntime", 0, 5)
@@ -69,7 +69,7 @@ def test_what_fails_does_not_lose_the_rest_and_ends_with_1(
     monkeypatch.setattr(gpu, "measure_engine", fail)
     words = ["--size", "64x48", "--runs", "2", "--json", result]
     assert bench(bad, negative, *words) == 1
-    written = json.loads(result.read_text())
+    written = json.loads(result.read_text())["figures"]
     assert [engine["model"] for engine in written["engines"]] == ["negative.onnx"]
     assert written["failed"]["bad.onnx on onnxruntime"] == "RuntimeError: a CUDA error"
     assert "a CUDA error" in capsys.readouterr().err

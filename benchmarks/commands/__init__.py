@@ -1,0 +1,1 @@
+"""The commands of ``deblur-bench``, one a file."""

@@ -1,0 +1,65 @@
+"""What a figure was measured with: the machine, and the versions of all that takes part."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from deblurgan.runtime.backends import available_threads
+from deblurgan.runtime.tensorrt.device import find_device
+
+PACKAGES = (
+    "deblurgan-edge", "numpy", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
+    "tensorrt-rtx-cu13", "av", "opencv-python-headless",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Environment:
+    """``threads`` are the processors that this process may use, of ``cores``."""
+
+    processor: str
+    cores: int
+    threads: int
+    system: str
+    python: str
+    gpu: str | None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def describe_environment() -> Environment:
+    """Of this process on this machine."""
+    device = find_device()
+    return Environment(
+        processor=name_processor(),
+        cores=os.cpu_count() or 1,
+        threads=available_threads(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        gpu=None if device is None else device.description,
+        versions=find_versions(),
+    )
+
+
+def name_processor() -> str:
+    """As the system names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def find_versions() -> dict[str, str]:
+    """Of the packages that are installed."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
