@@ -6,7 +6,9 @@ segments, and what they were made of: a run of the same job goes on from them.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +20,9 @@ from deblurgan.runtime.errors import DeblurError, Failure
 from deblurgan.runtime.video.segment import Segment, SegmentWriter, open_segment
 from deblurgan.runtime.whole_file import write_whole
 
+LONGEST = 200  # bytes
+# Some network disks know no locks: nobody is kept out there.
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 ENDING, NAMED, PART = ".segment", "named", "output.part"
 
 
@@ -128,12 +133,18 @@ class Unfinished:
                     found="one that is",
                     remedy="wait for it, or choose another name",
                 ) from None
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                return lock
             os.close(lock)
 
 
 def folder_of(output: Path) -> Path:
-    # Cut short, so that the longest name the disk takes has room for the ending.
-    return output.with_name(f".{output.name[:80]}.unfinished")
+    name = output.name
+    if len(name.encode()) > LONGEST:  # the longest name the disk takes has room for no ending
+        name = f"{name[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return output.with_name(f".{name}.unfinished")
 
 
 def was_finished(output: Path) -> bool:

@@ -199,6 +199,17 @@ def test_two_on_one_output_do_not_meet(make_clip: Make, tmp_path: Path) -> None:
     run(clip, out)
 
 
+def test_long_names_that_begin_alike_do_not_meet(make_clip: Make, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "in.mp4", times=HALF)
+    outs = [tmp_path / f"{'long' * 55}{end}.mp4" for end in "ab"]
+    for out in outs:
+        run(clip, out, stop_at=100)
+    assert len(list(tmp_path.glob(".*.unfinished"))) == 2
+    for out in outs:
+        assert run(clip, out)[0] < 100
+    assert sorted(tmp_path.iterdir()) == sorted([clip, *outs])
+
+
 def test_an_input_that_changes_meanwhile_is_refused(make_clip: Make, tmp_path: Path) -> None:
     clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
     other = make_clip(tmp_path / "other.mp4", times=HALF).read_bytes()
