@@ -195,7 +195,8 @@ def deblur(
         typer.Option(
             metavar="MS",
             min=1,
-            help="Drop waiting frames of a camera or an address that would come out later.",
+            help="Drop waiting frames of a camera, an address or standard input that would come "
+            "out later.",
             rich_help_panel=LIVE,
         ),
     ] = None,
@@ -291,7 +292,7 @@ def deblur(
     frames = None if raw is None else parse_raw(raw)
     speed = None if rate is None else parse_rate("--rate", rate)
     job = Job(
-        parse_input(source, frames, speed)
+        parse_input(source, frames, speed, is_live=max_latency is not None)
         if kind is Kind.VIDEO
         else VideoInput.of_file(Path(source)),
         target or "",
@@ -406,7 +407,10 @@ def check_fits(
     of_clips = {"--preview": preview is not None, "--before-after": job.picture is not None}
     is_piped = "-" in (job.target, job.source.url.replace("pipe:0", "-"))
     of_others = {
-        "--max-latency": ("a camera or an address", job.max_latency and not job.source.is_live),
+        "--max-latency": (
+            "a camera, an address or standard input",
+            job.max_latency and not job.source.is_stream,
+        ),
         "--raw": ("standard input or output (-)", job.raw and not is_piped),
         "--rate": ("numbered pictures", rate is not None and job.source.format != "image2"),
         "--preview": ("a file", preview is not None and job.source.is_stream),

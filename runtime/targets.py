@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
-from deblurgan.runtime.batch import is_pattern, list_clips
+from deblurgan.runtime.batch import is_pattern, list_clips, target_name
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pictures import check_picture_name, is_picture
 from deblurgan.runtime.video.muxer import CONTAINERS
-from deblurgan.runtime.video.video_input import is_numbered, is_special
+from deblurgan.runtime.video.video_input import is_numbered, is_special, numbered
 
 
 class Kind(Enum):
@@ -92,17 +92,44 @@ def check_target(
             remedy=f"write {out.with_suffix('')}",
         )
     if kind is Kind.VIDEO and is_numbered(target):
+        check_other_pictures(source, out)
         return
     if kind is Kind.CLIPS:
-        if out.is_file() or (path.is_dir() and out.exists() and out.samefile(path)):
-            raise DeblurError(
-                out,
-                expected="another folder than the input's",
-                found="the input itself" if out.is_dir() else "a file",
-                remedy="choose another name",
-            )
+        check_other_folder(source, out)
         return
     check_free(out, source, overwrite)
+
+
+def check_other_pictures(source: str, target: Path) -> None:
+    """No picture is written over while the others are read."""
+    given = {path.resolve() for path in numbered(Path(source)).values() if is_numbered(source)}
+    if given & {path.resolve() for path in numbered(target).values()}:
+        raise DeblurError(
+            target,
+            expected="other pictures than the input's",
+            found="the input itself",
+            remedy="choose another name",
+        )
+
+
+def check_other_folder(source: str, folder: Path) -> None:
+    """One in which no clip would be written over itself."""
+    found = None
+    if folder.is_file():
+        found = "a file"
+    elif any(is_same(folder / target_name(clip), clip) for clip in list_clips(source)):
+        found = "the input itself"
+    if found is not None:
+        raise DeblurError(
+            folder,
+            expected="another folder than the input's",
+            found=found,
+            remedy="choose another name",
+        )
+
+
+def is_same(path: Path, other: Path) -> bool:
+    return path.exists() and path.samefile(other)
 
 
 def check_beside(path: Path | None, source: str, overwrite: bool) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,10 +14,14 @@ from av import VideoFrame
 
 from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.disk import writing_to
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.codecs import EIGHT, TEN, TWELVE, Coding, for_size, nearest
 from deblurgan.runtime.video.residual import Both, ResidualCoder
 from deblurgan.runtime.video.source import Part, VideoSource
 from deblurgan.runtime.video.streams import describe
+
+STANDARD_OUTPUT = Path("standard output")
 
 
 class PipeSink:
@@ -26,6 +32,7 @@ class PipeSink:
     def __init__(
         self, source: VideoSource, *, raw: bool = False, comparison: Comparison | None = None
     ) -> None:
+        check_standard_output()
         self.size = comparison.size if comparison else source.size
         self.encoder_name = "rgb24" if raw else "yuv4mpeg"
         self.left_out = [*source.left_out, *(describe(s) for s in source.passed_on)]
@@ -63,13 +70,15 @@ class PipeSink:
             coded = self._coder.code(frame, blurred, sharp)
         coded.pts, coded.time_base = self._written, Fraction(self._tick)
         self._written += 1
-        self._output.mux(self._stream.encode(coded))
+        with writing_to(STANDARD_OUTPUT):
+            self._output.mux(self._stream.encode(coded))
 
     def flush(self) -> None: ...
 
     def commit(self, *, verify: bool = True) -> None:
-        self._output.mux(self._stream.encode(None))
-        self._output.close()
+        with writing_to(STANDARD_OUTPUT):
+            self._output.mux(self._stream.encode(None))
+            self._output.close()
 
     def __enter__(self) -> PipeSink:
         return self
@@ -82,3 +91,14 @@ class PipeSink:
     ) -> None:
         with suppress(av.FFmpegError):  # whoever reads it may have left
             self._output.close()
+
+
+def check_standard_output() -> None:
+    """Raises :class:`DeblurError` where it is a terminal's."""
+    if os.isatty(1):
+        raise DeblurError(
+            STANDARD_OUTPUT,
+            expected="a pipe or a file",
+            found="a terminal",
+            remedy="write it like: deblur-video IN - | ffplay -",
+        )
