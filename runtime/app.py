@@ -303,7 +303,7 @@ def deblur(
         verify=not no_verify,
         resume=not no_resume,
         overwrite=overwrite,
-        raw=raw is not None,
+        raw=frames,
         keep_sharp=keep_sharp == "keep",
         max_latency=None if max_latency is None else max_latency / 1000,
         picture=BeforeAfter() if before_after is not None else None,

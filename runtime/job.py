@@ -37,7 +37,7 @@ from deblurgan.runtime.video.pipe_sink import PipeSink
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
-from deblurgan.runtime.video.video_input import VideoInput, is_numbered
+from deblurgan.runtime.video.video_input import RawVideo, VideoInput, is_numbered
 from deblurgan.runtime.video.workers import Made, Task, WorkerPool
 
 STANDARD_OUTPUT = "-"
@@ -59,7 +59,7 @@ class Job:
     verify: bool = True
     resume: bool = True
     overwrite: bool = False
-    raw: bool = False
+    raw: RawVideo | None = None
     keep_sharp: bool = False
     max_latency: float | None = None
     picture: BeforeAfter | None = None
