@@ -415,7 +415,10 @@ def check_fits(
         "--rate": ("numbered pictures", rate is not None and job.source.format != "image2"),
         "--preview": ("a file", preview is not None and job.source.is_stream),
         "--start": ("a file", job.span.start > 0 and job.source.is_stream),
-        "--workers, --ray": ("a video", shared_out and kind is Kind.PICTURES),
+        "--workers, --ray": (
+            "a video file",
+            shared_out and (kind is Kind.PICTURES or job.source.is_stream),
+        ),
         "--before-after": ("a single process", shared_out and job.picture is not None),
     }
     wrong = []
