@@ -25,7 +25,7 @@ from deblurgan.runtime.errors import DeblurError
 Make = Callable[..., Path]
 Pixels = NDArray[np.uint8]
 PROGRAM = "from deblurgan.runtime.app import main; main()"
-QUICK = ("--backend", "onnxruntime", "--preset", "ultrafast")
+QUICK = ("--backend", "onnxruntime")
 SHORT = [512 * i for i in range(4)]
 
 
@@ -258,7 +258,7 @@ def test_a_batch_that_is_stopped_goes_on(
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     make_clip(source / "a.mp4", times=SHORT)
-    make_clip(source / "b.mp4", times=[512 * i for i in range(0, 1500)])
+    make_clip(source / "b.mp4", times=[512 * i for i in range(700)])
     make_clip(source / "c.mp4", times=SHORT)
     words = (source, out, "--model", negative)
     process = start(*words)
@@ -281,4 +281,4 @@ def test_a_batch_that_is_stopped_goes_on(
     assert "going on after " in said
     assert said.splitlines()[-1] == f"{out}: 2 clips deblurred; 1 were there already"
     assert names(out) == ["a.mp4", "b.mp4", "c.mp4"]
-    assert [count(p) for p in sorted(out.iterdir())] == [4, 1500, 4]
+    assert [count(p) for p in sorted(out.iterdir())] == [4, 700, 4]
