@@ -38,7 +38,13 @@ from deblurgan.runtime.tiling.memory import parse_memory
 from deblurgan.runtime.video.codecs import CODECS, HARDWARE, Encoding, check_hardware
 from deblurgan.runtime.video.span import parse_span
 from deblurgan.runtime.video.unfinished import was_finished
-from deblurgan.runtime.video.video_input import VideoInput, parse_input, parse_rate, parse_raw
+from deblurgan.runtime.video.video_input import (
+    VideoInput,
+    is_numbered,
+    parse_input,
+    parse_rate,
+    parse_raw,
+)
 from deblurgan.runtime.video.workers import Settings, WorkerPool
 
 app = console.new_app("Make blurred video sharp.")
@@ -421,8 +427,13 @@ def check_fits(
         ),
         "--before-after": ("a single process", shared_out and job.picture is not None),
     }
+    of_files = ("--codec, --quality, --preset", "--drop-streams", "--no-verify", "--no-resume")
     wrong = []
-    if kind is Kind.PICTURES:
+    if kind is Kind.VIDEO and (job.target == "-" or is_numbered(job.target)):
+        wrong = [
+            (option, "a video file as OUT", "another") for option in of_files if of_video[option]
+        ]
+    elif kind is Kind.PICTURES:
         wrong = [(option, "a video", "pictures") for option, given in of_video.items() if given]
     elif kind is Kind.CLIPS:
         wrong = [(option, "one video", "several") for option, given in of_clips.items() if given]

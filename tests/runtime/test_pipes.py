@@ -351,3 +351,42 @@ def test_a_full_disk_behind_standard_output_is_said(
         _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert said.splitlines()[-1].startswith(b"standard output: expected room on the disk")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["in.mp4", "-", "--codec", "hevc"], "--preset: expected a video file as OUT"),
+        (["in.mp4", "%d.png", "--no-resume"], "--no-resume: expected a video file as OUT"),
+        (["in.mp4", "-", "--raw", "64"], "--raw: expected WIDTHxHEIGHT, with @RATE"),
+        (["in.mp4", "out.mp4", "--raw", "64x48"], "--raw: expected standard input or output"),
+        (["in.mp4", "out.mp4", "--rate", "25"], "--rate: expected numbered pictures"),
+        (["in.mp4", "out.mp4", "--max-latency", "9"], "--max-latency: expected a camera, an"),
+        (["-", "out.mp4", "--start", "1"], "--start: expected a file"),
+        (["-", "out.mp4", "--preview", "look.png"], "--preview: expected a file"),
+        (["-"], "OUT: expected where to write, found nothing; deblur-video - sharp.mp4"),
+        (["/dev/video99", "out.mp4"], "/dev/video99: expected a camera, found no such device"),
+        (["%d.png", "out.mp4"], "%d.png: expected pictures of this name with numbers in it"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    words: list[str],
+    said: str,
+    make_clip: Make,
+    through: Callable[..., tuple[int, bytes, str]],
+    tmp_path: Path,
+) -> None:
+    make_clip(tmp_path / "in.mp4", times=TIMES)
+    places = [tmp_path / word if word.endswith((".mp4", ".png")) else word for word in words]
+    code, out, error = through(b"", *places)
+    assert (code, out) == (2, b"")
+    assert said in error
+    assert len(error.strip().splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_the_help_names_what_goes_through(capsys: pytest.CaptureFixture[str]) -> None:
+    assert console.run(app, ["--help"]) == 0
+    said = capsys.readouterr().out
+    for option in ("--max-latency", "--raw", "--rate", "--sharp-frames", "/dev/video0", "rtsp://"):
+        assert option in said
