@@ -21,6 +21,7 @@ WAITING = 32_000_000
 # How long a reader that is to stop is waited for, in seconds.
 FAREWELL = 1.0
 SMOOTHING = 0.2  # weight of the last frame in the mean that the next ones are judged by
+DEVIATIONS = 2.0  # mean absolute ones from the mean
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class LiveFrames:
         self._changed = threading.Condition()
         self._taken: dict[float, float] = {}  # by the time of arrival
         self._processing: float | None = None
+        self._deviation = 0.0
         self._latencies = array("d")
 
     def take(self, frames: Iterator[Frame]) -> Iterator[Frame]:
@@ -78,6 +80,7 @@ class LiveFrames:
         took = now - self._taken.pop(frame.arrived, now)
         if self._processing is None:
             self._processing = took
+        self._deviation += SMOOTHING * (abs(took - self._processing) - self._deviation)
         self._processing += SMOOTHING * (took - self._processing)
 
     def stop(self) -> None:
@@ -125,7 +128,9 @@ class LiveFrames:
             return
         while len(self._waiting) > self._most:
             self._drop_oldest()
-        left = self.max_latency - (self._processing or 0.0)
+        # Nearly every frame takes less than that.
+        expected = (self._processing or 0.0) + DEVIATIONS * self._deviation
+        left = self.max_latency - expected
         now = time.monotonic()
         while len(self._waiting) > 1 and now - self._waiting[0].arrived > max(left, 0.0):
             self._drop_oldest()
