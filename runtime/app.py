@@ -38,7 +38,13 @@ from deblurgan.runtime.tiling.memory import parse_memory
 from deblurgan.runtime.video.codecs import CODECS, HARDWARE, Encoding, check_hardware
 from deblurgan.runtime.video.span import parse_span
 from deblurgan.runtime.video.unfinished import was_finished
-from deblurgan.runtime.video.video_input import VideoInput, parse_input, parse_rate, parse_raw
+from deblurgan.runtime.video.video_input import (
+    VideoInput,
+    is_numbered,
+    parse_input,
+    parse_rate,
+    parse_raw,
+)
 from deblurgan.runtime.video.workers import Settings, WorkerPool
 
 app = console.new_app("Make blurred video sharp.")
@@ -195,7 +201,8 @@ def deblur(
         typer.Option(
             metavar="MS",
             min=1,
-            help="Drop waiting frames of a camera or an address that would come out later.",
+            help="Drop waiting frames of a camera, an address or standard input that would come "
+            "out later.",
             rich_help_panel=LIVE,
         ),
     ] = None,
@@ -291,7 +298,7 @@ def deblur(
     frames = None if raw is None else parse_raw(raw)
     speed = None if rate is None else parse_rate("--rate", rate)
     job = Job(
-        parse_input(source, frames, speed)
+        parse_input(source, frames, speed, is_live=max_latency is not None)
         if kind is Kind.VIDEO
         else VideoInput.of_file(Path(source)),
         target or "",
@@ -302,7 +309,7 @@ def deblur(
         verify=not no_verify,
         resume=not no_resume,
         overwrite=overwrite,
-        raw=raw is not None,
+        raw=frames,
         keep_sharp=keep_sharp == "keep",
         max_latency=None if max_latency is None else max_latency / 1000,
         picture=BeforeAfter() if before_after is not None else None,
@@ -406,16 +413,27 @@ def check_fits(
     of_clips = {"--preview": preview is not None, "--before-after": job.picture is not None}
     is_piped = "-" in (job.target, job.source.url.replace("pipe:0", "-"))
     of_others = {
-        "--max-latency": ("a camera or an address", job.max_latency and not job.source.is_live),
+        "--max-latency": (
+            "a camera, an address or standard input",
+            job.max_latency and not job.source.is_stream,
+        ),
         "--raw": ("standard input or output (-)", job.raw and not is_piped),
         "--rate": ("numbered pictures", rate is not None and job.source.format != "image2"),
         "--preview": ("a file", preview is not None and job.source.is_stream),
         "--start": ("a file", job.span.start > 0 and job.source.is_stream),
-        "--workers, --ray": ("a video", shared_out and kind is Kind.PICTURES),
+        "--workers, --ray": (
+            "a video file",
+            shared_out and (kind is Kind.PICTURES or job.source.is_stream),
+        ),
         "--before-after": ("a single process", shared_out and job.picture is not None),
     }
+    of_files = ("--codec, --quality, --preset", "--drop-streams", "--no-verify", "--no-resume")
     wrong = []
-    if kind is Kind.PICTURES:
+    if kind is Kind.VIDEO and (job.target == "-" or is_numbered(job.target)):
+        wrong = [
+            (option, "a video file as OUT", "another") for option in of_files if of_video[option]
+        ]
+    elif kind is Kind.PICTURES:
         wrong = [(option, "a video", "pictures") for option, given in of_video.items() if given]
     elif kind is Kind.CLIPS:
         wrong = [(option, "one video", "several") for option, given in of_clips.items() if given]

@@ -12,12 +12,16 @@ from rich.markup import escape
 
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.pictures import is_picture
 from deblurgan.runtime.report import RunReport
 from deblurgan.runtime.video.muxer import CONTAINERS
 from deblurgan.runtime.video.unfinished import was_finished
 from deblurgan.runtime.whole_file import make_folder
 
-SUFFIXES = (*CONTAINERS, ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
+SUFFIXES = (
+    *CONTAINERS, ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".wmv", ".flv", ".3gp",
+    ".mxf", ".ogv", ".y4m",
+)  # fmt: skip
 
 
 @dataclass
@@ -47,11 +51,9 @@ def list_clips(source: str) -> list[Path]:
 
     Raises :class:`DeblurError` for two that would have one name in the output's folder.
     """
+    clips = list_files(source)
     if Path(source).is_dir():
-        found = [p for p in Path(source).iterdir() if p.suffix.lower() in SUFFIXES]
-    else:
-        found = [Path(p) for p in glob.glob(source, recursive=True)]
-    clips = sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+        clips = [p for p in clips if p.suffix.lower() in SUFFIXES]
     names: dict[str, Path] = {}
     for clip in clips:
         twin = names.setdefault(target_name(clip), clip)
@@ -65,9 +67,17 @@ def list_clips(source: str) -> list[Path]:
     return clips
 
 
-def target_name(clip: Path) -> str:
-    """Of its output: the same, in a container that is written."""
-    return clip.name if clip.suffix.lower() in CONTAINERS else f"{clip.stem}.mkv"
+def list_files(source: str) -> list[Path]:
+    """What a folder holds, or a pattern names; what is hidden is left out."""
+    folder = Path(source)
+    found = folder.iterdir() if folder.is_dir() else map(Path, glob.glob(source, recursive=True))
+    return sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+
+
+def target_name(file: Path) -> str:
+    """Of its output: the same, but a video in a container that is written."""
+    is_kept = is_picture(file) or file.suffix.lower() in CONTAINERS
+    return file.name if is_kept else f"{file.stem}.mkv"
 
 
 def run_batch(
@@ -94,9 +104,14 @@ def run_batch(
     def run(clip: Path, target: Path) -> None:
         try:
             summary.reports.append(deblur(clip, target))
-        except DeblurError as error:
-            console.complain(str(error))
-            summary.failed.append((clip, str(error)))
+        except Exception as error:
+            if console.is_interrupted():
+                raise
+            said = str(error)
+            if not isinstance(error, DeblurError):
+                said = f"{clip}: failed: {type(error).__name__}: {error}"
+            console.complain(said)
+            summary.failed.append((clip, said))
 
     if at_once == 1:
         for clip, target in to_do:

@@ -6,7 +6,7 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -31,13 +31,13 @@ from deblurgan.runtime.tiling.tiles import TiledBackend
 from deblurgan.runtime.video.choice import mark_sharp
 from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.deblur import deblur_video
-from deblurgan.runtime.video.live import Latency, LiveFrames
+from deblurgan.runtime.video.live import Latency, LiveFrames, interruptibly
 from deblurgan.runtime.video.picture_sink import PictureSink
 from deblurgan.runtime.video.pipe_sink import PipeSink
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
-from deblurgan.runtime.video.video_input import VideoInput, is_numbered
+from deblurgan.runtime.video.video_input import RawVideo, VideoInput, is_numbered
 from deblurgan.runtime.video.workers import Made, Task, WorkerPool
 
 STANDARD_OUTPUT = "-"
@@ -59,7 +59,7 @@ class Job:
     verify: bool = True
     resume: bool = True
     overwrite: bool = False
-    raw: bool = False
+    raw: RawVideo | None = None
     keep_sharp: bool = False
     max_latency: float | None = None
     picture: BeforeAfter | None = None
@@ -91,7 +91,8 @@ class Workers:
 
 def run_on_video(job: Job, deblurrer: Deblurrer) -> RunReport:
     """Deblur it and say how it went."""
-    live = LiveFrames(job.max_latency) if job.source.is_live else None
+    # What is read once is kept as far as it came.
+    live = LiveFrames(job.max_latency) if job.source.is_stream else None
     with open_source(job) as source, telling_what_is_kept(open_sink(job, source), job) as sink:
         # One frame after the other is sooner there, several are more a second.
         overlap = job.max_latency is None
@@ -158,10 +159,16 @@ def run(
         taken = frames if live is None else live.take(frames)
         return taken if sharp is None else mark_sharp(taken, sharp)
 
+    def stop() -> None:
+        source.stop()
+        if live is not None:
+            live.stop()
+
     with (
         FrameProgress(total, job.picture, finished) as progress,
         # What a camera has shown is kept: the first signal ends the recording.
-        nullcontext() if live is None else console.stopping_with(live.stop),
+        nullcontext() if live is None else console.stopping_with(stop),
+        nullcontext() if live is None else closing(live),
     ):
         deblur_video(
             source,
@@ -172,10 +179,11 @@ def run(
             sieve=sieve,
             written=(lambda _: None) if live is None else live.note_written,
             ahead=None if job.max_latency is None else 1,
+            give_up=stop,
             verify=job.verify,
         )
     if live is not None and live.error is not None:
-        job.warn(f"{job.source.name} broke off: {live.error}")
+        job.warn(f"{job.source.name} broke off: {getattr(live.error, 'found', live.error)}")
     return tell(
         job,
         deblurrer.model,
@@ -186,7 +194,7 @@ def run(
         finished,
         sharp_share=None if sharp is None else sharp.share,
         flicker=None if flicker is None else flicker.error,
-        latency=None if live is None else live.latency,
+        latency=live.latency if live is not None and job.source.is_live else None,
     )
 
 
@@ -296,7 +304,10 @@ def go_on(job: Job, sink: AnySink, model: Model, engine: str) -> int:
 
 
 def open_source(job: Job) -> VideoSource:
-    source = VideoSource(job.source, span=job.span, hardware=job.encoding.hardware, warn=job.warn)
+    def open_it() -> VideoSource:
+        return VideoSource(job.source, span=job.span, hardware=job.encoding.hardware, warn=job.warn)
+
+    source = interruptibly(open_it) if job.source.is_live else open_it()
     try:
         say_of_input(job, source)
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -55,15 +56,16 @@ def check_picture_name(path: Path) -> None:
 
 
 def list_jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """What to read and what to write: one still, or every still of a folder.
+    """What to read and what to write: one still, or every still of a folder or a pattern.
 
-    Raises :class:`DeblurError` for a folder without pictures or a target that
-    is no picture.
+    Raises :class:`DeblurError` for a folder without pictures, a target that is no
+    picture, and two pictures that would have one name.
     """
-    if not source.is_dir():
+    if not source.is_dir() and (source.exists() or not glob.has_magic(str(source))):
         check_picture_name(target)
         return [(source, target)]
-    stills = sorted(p for p in source.iterdir() if is_picture(p) and p.is_file())
+    found = source.iterdir() if source.is_dir() else glob.glob(str(source), recursive=True)
+    stills = sorted(p for p in map(Path, found) if is_picture(p) and p.is_file())
     if not stills:
         raise DeblurError(
             source,
@@ -78,6 +80,16 @@ def list_jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
             found="a file",
             remedy="name another folder",
         )
+    names: dict[str, Path] = {}
+    for path in stills:
+        twin = names.setdefault(path.name, path)
+        if twin != path:
+            raise DeblurError(
+                source,
+                expected="pictures whose names differ",
+                found=f"{twin} and {path}",
+                remedy="do one folder after the other",
+            )
     return [(path, target / path.name) for path in stills]
 
 

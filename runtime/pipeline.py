@@ -133,10 +133,12 @@ def run_pipeline(
     clock: StageClock | None = None,
     *,
     ahead: int | None = None,
+    give_up: Callable[[], None] = lambda: None,
 ) -> StageClock:
     """Feed every frame of ``source`` to ``sink``, deblurred and in order. ``clock`` may be
     looked at meanwhile. ``ahead`` is how many frames may be on their way: two a worker and
-    one for the sink by default, and the less the sooner each comes out.
+    one for the sink by default, and the less the sooner each comes out. ``give_up`` is called
+    before the source is waited for at the end: one that may wait for ever has to end then.
     """
     clock = clock or StageClock()
     clock.workers = backend.in_flight
@@ -182,6 +184,7 @@ def run_pipeline(
     finally:
         stopped.set()
         slots.release()
+        give_up()
         feeder.join()
         engine.shutdown(wait=True, cancel_futures=True)
     return clock

@@ -5,11 +5,11 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
-from deblurgan.runtime.batch import is_pattern, list_clips
+from deblurgan.runtime.batch import is_pattern, list_clips, list_files, target_name
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pictures import check_picture_name, is_picture
 from deblurgan.runtime.video.muxer import CONTAINERS
-from deblurgan.runtime.video.video_input import is_numbered, is_special
+from deblurgan.runtime.video.video_input import is_numbered, is_special, numbered
 
 
 class Kind(Enum):
@@ -23,8 +23,18 @@ def kind_of(source: str) -> Kind:
     path = Path(source)
     if is_special(source):
         return Kind.VIDEO
-    if is_pattern(source) and list_clips(source):
-        return Kind.CLIPS
+    if is_pattern(source):
+        found = list_files(source)
+        pictures = sum(is_picture(p) for p in found)
+        if 0 < pictures < len(found):
+            raise DeblurError(
+                source,
+                expected="clips or pictures",
+                found="both",
+                remedy="name one kind by a pattern of its own, like 'clips/*.mp4'",
+            )
+        if found:
+            return Kind.PICTURES if pictures else Kind.CLIPS
     if not path.exists():
         raise DeblurError(
             source,
@@ -58,7 +68,7 @@ def check_target(
         name = "sharp/" if kind is not Kind.VIDEO else f"{path.stem}-sharp{path.suffix or '.mp4'}"
         if is_special(source):
             name = "sharp.mp4"
-        if kind is Kind.PICTURES and not path.is_dir():
+        if kind is Kind.PICTURES and not is_several_pictures(source, kind):
             name = f"{path.stem}-sharp{path.suffix}"
         raise DeblurError(
             "OUT",
@@ -76,7 +86,7 @@ def check_target(
             remedy="name a folder",
         )
     out = Path(target)
-    several = kind is Kind.CLIPS or path.is_dir()
+    several = kind is Kind.CLIPS or is_several_pictures(source, kind)
     if out.is_dir() and not several:
         raise DeblurError(
             out,
@@ -92,17 +102,49 @@ def check_target(
             remedy=f"write {out.with_suffix('')}",
         )
     if kind is Kind.VIDEO and is_numbered(target):
+        check_other_pictures(source, out)
         return
     if kind is Kind.CLIPS:
-        if out.is_file() or (path.is_dir() and out.exists() and out.samefile(path)):
-            raise DeblurError(
-                out,
-                expected="another folder than the input's",
-                found="the input itself" if out.is_dir() else "a file",
-                remedy="choose another name",
-            )
+        check_other_folder(source, out)
         return
+    if several and not path.is_dir():
+        check_other_folder(source, out)
     check_free(out, source, overwrite)
+
+
+def is_several_pictures(source: str, kind: Kind) -> bool:
+    return kind is Kind.PICTURES and (Path(source).is_dir() or is_pattern(source))
+
+
+def check_other_pictures(source: str, target: Path) -> None:
+    """No picture is written over while the others are read."""
+    pictures = numbered(Path(source)) if is_numbered(source) else {}
+    given = {path.resolve() for path in pictures.values()}
+    if given & {path.resolve() for path in numbered(target).values()}:
+        raise DeblurError(
+            target,
+            expected="other pictures than the input's",
+            found="the input itself",
+            remedy="choose another name",
+        )
+
+
+def check_other_folder(source: str, folder: Path) -> None:
+    """One in which no clip or picture would be written over itself."""
+    found = None
+    if folder.is_file():
+        found = "a file"
+    elif is_same(folder, Path(source)) or any(
+        is_same(folder / target_name(file), file) for file in list_files(source)
+    ):
+        found = "the input itself"
+    if found is not None:
+        raise DeblurError(
+            folder,
+            expected="another folder than the input's",
+            found=found,
+            remedy="choose another name",
+        )
 
 
 def check_beside(path: Path | None, source: str, overwrite: bool) -> None:
@@ -138,10 +180,14 @@ def check_picture_beside(picture: Path | None, source: str, overwrite: bool) -> 
         check_beside(picture, source, overwrite)
 
 
+def is_same(path: Path, other: Path) -> bool:
+    return path.exists() and other.exists() and path.samefile(other)
+
+
 def check_free(path: Path, source: str, overwrite: bool) -> None:
     """A name that can be written to without destroying anything."""
     given = Path(source)
-    if path.exists() and given.exists() and given.samefile(path):
+    if is_same(path, given):
         raise DeblurError(
             path,
             expected="another file than the input",

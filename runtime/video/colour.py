@@ -44,8 +44,10 @@ class Colour:
         full = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
         # What everyone takes grey for, where nothing says otherwise.
         full |= frame.format.name.startswith("gray") and frame.color_range != ColorRange.MPEG
+        # What grey pictures are tagged with, as there is no matrix to it.
+        is_grey = frame.format.name.startswith("gray") and frame.colorspace == 0
         return cls(
-            matrix=frame.colorspace,
+            matrix=1 if is_grey else frame.colorspace,
             full_range=full,
             range_tag=int(ColorRange.JPEG) if full else int(frame.color_range),
             primaries=frame.color_primaries,

@@ -42,14 +42,15 @@ def deblur_video(
     sieve: Sieve = iter,
     written: Callable[[Frame], None] = lambda _: None,
     ahead: int | None = None,
+    give_up: Callable[[], None] = lambda: None,
     verify: bool = True,
 ) -> None:
     """Deblur every frame of ``source`` into ``sink``, and commit it.
 
     ``watch`` sees each frame before and after, in order; ``clock`` counts the time of
     the stages. The frames pass through ``sieve`` on their way to the engine, ``written``
-    is told of each when it is; ``ahead`` as in
-    :func:`~deblurgan.runtime.pipeline.run_pipeline`. Raises what the sink's methods do.
+    is told of each when it is; ``ahead`` and ``give_up`` as
+    in :func:`~deblurgan.runtime.pipeline.run_pipeline`. Raises what the sink's methods do.
     """
 
     def place(item: DeblurredFrame) -> None:
@@ -60,6 +61,8 @@ def deblur_video(
             watch(before, after)
 
     for part in sink.missing():
-        run_pipeline(sieve(source.frames(part)), backend, place, clock, ahead=ahead)
+        run_pipeline(
+            sieve(source.frames(part)), backend, place, clock, ahead=ahead, give_up=give_up
+        )
         sink.flush()
     sink.commit(verify=verify)

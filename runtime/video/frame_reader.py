@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from fractions import Fraction
+from inspect import GEN_RUNNING, getgeneratorstate
 from typing import Any
 
 import av
@@ -46,6 +47,7 @@ class FrameReader:
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.given, self.span, self.seek, self._on_screen = given, span, seek, on_screen
+        self._warn = warn
         self.container = open_container(given, hardware, warn)
         try:
             self.stream = main_video_stream(given, self.container)
@@ -54,7 +56,8 @@ class FrameReader:
             raise
         if self.stream.metadata.get("alpha_mode") == "1":
             warn("left out: transparency, which VP8 and VP9 keep apart from the pictures")
-        self.stream.thread_type = "AUTO"
+        # Threads that decode a frame each hold back as many frames.
+        self.stream.thread_type = "SLICE" if given.is_live else "AUTO"
         # Neither is known of a stream whose header is damaged, before its first frame.
         size = [max(1, self.stream.codec_context.width), max(1, self.stream.codec_context.height)]
         self.stream.codec_context.thread_count = codec_limits(*size).decoder_threads
@@ -96,6 +99,9 @@ class FrameReader:
         return time - self.begin - self.span.start > 2 / self.frame_rate
 
     def close(self) -> None:
+        if getgeneratorstate(self._frames) == GEN_RUNNING:
+            # A thread waits in it for a network: it may keep it until the process ends.
+            return
         self._frames.close()
         self.container.close()
 
@@ -115,6 +121,9 @@ class FrameReader:
             except av.FFmpegError as error:
                 if not has_begun:
                     continue
+                if self.given.format == "rawvideo":
+                    self._warn("left out: the frame at the end, which is not whole")
+                    return
                 at = f"{float(packet.dts * packet.time_base):.2f} s" if packet.dts else "once"
                 raise damage(self.given, f"damage at {at} ({error.strerror})") from None
             for frame in frames:

@@ -1,4 +1,4 @@
-"""Frames of a source that does not wait: the newest ones, in time, and the others counted."""
+"""Frames of a source that is read once: the newest ones in time, and the others counted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import threading
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 from deblurgan.runtime.pipeline import Frame
 
+T = TypeVar("T")
+# Frames that wait take so many bytes of pixels at most, but two may always wait.
+WAITING = 32_000_000
+# How long a reader that is to stop is waited for, in seconds.
+FAREWELL = 1.0
 SMOOTHING = 0.2  # weight of the last frame in the mean that the next ones are judged by
+DEVIATIONS = 2.0  # mean absolute ones from the mean
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,8 @@ class LiveFrames:
 
     With ``max_latency`` (seconds) the oldest waiting frames are dropped where they would
     come out later than that after they arrived; the newest is never dropped, so that
-    a device that is too slow shows what there is now.
+    a device that is too slow shows what there is now. Without it none is: when too many
+    wait, the source has to.
     """
 
     def __init__(self, max_latency: float | None = None) -> None:
@@ -41,15 +50,19 @@ class LiveFrames:
         self.error: BaseException | None = None
         self._waiting: deque[Frame] = deque()
         self._has_ended = False
+        self._reader: threading.Thread | None = None
+        self._most = 2
         self._changed = threading.Condition()
         self._taken: dict[float, float] = {}  # by the time of arrival
         self._processing: float | None = None
+        self._deviation = 0.0
         self._latencies = array("d")
 
     def take(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Frames of ``frames``, until it ends, breaks off or :meth:`stop` is called."""
-        reader = threading.Thread(target=self._read, args=(frames,), name="live", daemon=True)
-        reader.start()
+        # A daemon: where FFmpeg waits for a network nothing can wake it.
+        self._reader = threading.Thread(target=self._read, args=(frames,), name="live", daemon=True)
+        self._reader.start()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._has_ended)
@@ -57,6 +70,7 @@ class LiveFrames:
                     return
                 self._drop_late()
                 frame = self._waiting.popleft()
+                self._changed.notify_all()
             self._taken[frame.arrived] = time.monotonic()
             yield frame
 
@@ -66,6 +80,7 @@ class LiveFrames:
         took = now - self._taken.pop(frame.arrived, now)
         if self._processing is None:
             self._processing = took
+        self._deviation += SMOOTHING * (abs(took - self._processing) - self._deviation)
         self._processing += SMOOTHING * (took - self._processing)
 
     def stop(self) -> None:
@@ -73,6 +88,12 @@ class LiveFrames:
         with self._changed:
             self._has_ended = True
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stop, and wait a moment for the thread that reads."""
+        self.stop()
+        if self._reader is not None:
+            self._reader.join(FAREWELL)
 
     @property
     def latency(self) -> Latency:
@@ -84,22 +105,52 @@ class LiveFrames:
     def _read(self, frames: Iterator[Frame]) -> None:
         try:
             for frame in frames:
+                arrived = replace(frame, arrived=time.monotonic())
+                self._most = max(2, WAITING // frame.pixels.nbytes)
                 with self._changed:
+                    self._changed.wait_for(self._has_room)
                     if self._has_ended:
                         return
-                    self._waiting.append(replace(frame, arrived=time.monotonic()))
-                    if self.max_latency is not None:
-                        self._drop_late()
+                    self._waiting.append(arrived)
+                    self._drop_late()
                     self._changed.notify_all()
         except BaseException as error:  # told at the end: what came before it is sound
-            self.error = error
+            if not self._has_ended:  # or else it broke off because it was told to
+                self.error = error
         self.stop()
+
+    def _has_room(self) -> bool:
+        is_full = self.max_latency is None and len(self._waiting) >= self._most
+        return self._has_ended or not is_full
 
     def _drop_late(self) -> None:
         if self.max_latency is None:
             return
-        left = self.max_latency - (self._processing or 0.0)
+        while len(self._waiting) > self._most:
+            self._drop_oldest()
+        # Nearly every frame takes less than that.
+        expected = (self._processing or 0.0) + DEVIATIONS * self._deviation
+        left = self.max_latency - expected
         now = time.monotonic()
         while len(self._waiting) > 1 and now - self._waiting[0].arrived > max(left, 0.0):
-            self._waiting.popleft()
-            self.dropped += 1
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._waiting.popleft()
+        self.dropped += 1
+
+
+def interruptibly(call: Callable[[], T]) -> T:
+    """What ``call`` returns or raises. A signal does not wait for it: FFmpeg does not wake
+    from waiting for a network.
+    """
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, name="open", daemon=True).start()
+    return result.result()

@@ -14,7 +14,7 @@ from deblurgan.runtime.image_file import save_image
 from deblurgan.runtime.pictures import check_picture_name
 from deblurgan.runtime.video.source import Part, VideoSource
 from deblurgan.runtime.video.streams import describe
-from deblurgan.runtime.video.video_input import NUMBER, numbered
+from deblurgan.runtime.video.video_input import name_of, numbered
 from deblurgan.runtime.whole_file import make_folder
 
 
@@ -56,8 +56,7 @@ class PictureSink:
 
     def path(self, number: int) -> Path:
         """The file of a frame."""
-        name = NUMBER.sub(lambda m: str(number).zfill(int(m[1] or 0)), self.pattern.name, count=1)
-        return self.pattern.with_name(name)
+        return self.pattern.with_name(name_of(self.pattern, number))
 
     def flush(self) -> None: ...
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import av
-from av import VideoFrame
+import numpy as np
+from av import VideoFormat, VideoFrame
+from numpy.typing import NDArray
 
 from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.disk import writing_to
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.codecs import EIGHT, TEN, TWELVE, Coding, for_size, nearest
-from deblurgan.runtime.video.residual import Both, ResidualCoder
+from deblurgan.runtime.video.residual import Both, ResidualCoder, planes
 from deblurgan.runtime.video.source import Part, VideoSource
 from deblurgan.runtime.video.streams import describe
+from deblurgan.runtime.video.video_input import RawVideo
+
+STANDARD_OUTPUT = Path("standard output")
+RANGES = {1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}
 
 
 class PipeSink:
@@ -24,33 +33,24 @@ class PipeSink:
     """
 
     def __init__(
-        self, source: VideoSource, *, raw: bool = False, comparison: Comparison | None = None
+        self,
+        source: VideoSource,
+        *,
+        raw: RawVideo | None = None,
+        comparison: Comparison | None = None,
+        descriptor: int = 1,
     ) -> None:
         self.size = comparison.size if comparison else source.size
+        check_can_take(self.size, raw, descriptor)
         self.encoder_name = "rgb24" if raw else "yuv4mpeg"
         self.left_out = [*source.left_out, *(describe(s) for s in source.passed_on)]
-        self._raw, self._comparison = raw, comparison
+        self._raw, self._comparison = raw is not None, comparison
+        self._descriptor, self._has_begun = descriptor, False
         coding = for_size(Coding.of(source.pixel_format), self.size)
-        pixel_format = "rgb24" if raw else nearest(coding, EIGHT + TEN + TWELVE)
+        pixel_format = nearest(coding, EIGHT + TEN + TWELVE)
         residual = ResidualCoder(source.colour, source.colour, pixel_format, source.size)
         self._coder = Both(residual, comparison) if comparison else residual
-        self._written = 0
-        self._output = av.open(
-            "pipe:1",
-            "w",
-            format="rawvideo" if raw else "yuv4mpegpipe",
-            # More than 8 bits are an extension that every reader of the format knows.
-            options={"strict": "-1", "flush_packets": "1"},
-        )
-        rate = source.frame_rate
-        self._stream = self._output.add_stream("rawvideo", rate)
-        self._stream.width, self._stream.height = self.size
-        self._stream.pix_fmt = pixel_format
-        self._stream.time_base = self._tick = 1 / rate
-        self._stream.codec_context.time_base = self._tick
-        self._stream.codec_context.color_range = source.colour.range_tag
-        if source.stream.sample_aspect_ratio:
-            self._stream.codec_context.sample_aspect_ratio = source.stream.sample_aspect_ratio
+        self._head = y4m_head(source, self.size, pixel_format)
 
     def missing(self) -> list[Part]:
         return [Part()]
@@ -58,18 +58,20 @@ class PipeSink:
     def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
         if self._raw:
             shown: Any = self._comparison.compose(blurred, sharp) if self._comparison else sharp
-            coded = VideoFrame.from_ndarray(shown, format="rgb24")
-        else:
-            coded = self._coder.code(frame, blurred, sharp)
-        coded.pts, coded.time_base = self._written, Fraction(self._tick)
-        self._written += 1
-        self._output.mux(self._stream.encode(coded))
+            self._write(np.ascontiguousarray(shown))
+            return
+        if not self._has_begun:
+            self._write(np.frombuffer(self._head, np.uint8))
+            self._has_begun = True
+        parts = [
+            np.frombuffer(b"FRAME\n", np.uint8),
+            *rows(self._coder.code(frame, blurred, sharp)),
+        ]
+        self._write(np.concatenate(parts))
 
     def flush(self) -> None: ...
 
-    def commit(self, *, verify: bool = True) -> None:
-        self._output.mux(self._stream.encode(None))
-        self._output.close()
+    def commit(self, *, verify: bool = True) -> None: ...
 
     def __enter__(self) -> PipeSink:
         return self
@@ -79,6 +81,52 @@ class PipeSink:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
-        with suppress(av.FFmpegError):  # whoever reads it may have left
-            self._output.close()
+    ) -> None: ...
+
+    def _write(self, content: NDArray[np.uint8]) -> None:
+        """Each frame goes out at once: FFmpeg's own writing would hold it back, and go on
+        waiting for a reader whatever signal arrives.
+        """
+        left = content.data.cast("B")
+        with writing_to(STANDARD_OUTPUT):
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+
+
+def y4m_head(source: VideoSource, size: tuple[int, int], pixel_format: str) -> bytes:
+    """The header of YUV4MPEG; the range is FFmpeg's extension, as more than 8 bits are."""
+    rate, aspect = source.frame_rate, source.stream.sample_aspect_ratio or Fraction(0)
+    told = aspect.as_integer_ratio() if aspect else (0, 0)
+    chroma, depth = pixel_format[3:6], VideoFormat(pixel_format).components[0].bits
+    coding = f"{chroma}p{depth}" if depth > 8 else chroma.replace("420", "420jpeg")
+    head = (
+        f"YUV4MPEG2 W{size[0]} H{size[1]} F{rate.numerator}:{rate.denominator}"
+        f" I{'?' if source.is_interlaced else 'p'} A{told[0]}:{told[1]} C{coding}"
+        f"{RANGES.get(source.colour.range_tag, '')}\n"
+    )
+    return head.encode()
+
+
+def rows(frame: VideoFrame) -> Iterator[NDArray[np.uint8]]:
+    """The bytes of each plane, without what pads its rows."""
+    for plane, samples in zip(frame.planes, planes(frame), strict=True):
+        kept: NDArray[Any] = samples[:, : plane.width]
+        yield np.ascontiguousarray(kept).view(np.uint8).ravel()
+
+
+def check_can_take(size: tuple[int, int], raw: RawVideo | None, descriptor: int) -> None:
+    """Raises :class:`DeblurError` for frames of another size than was told, and a terminal."""
+    if raw is not None and raw.size != size:
+        raise DeblurError(
+            "--raw",
+            expected=f"the size of the frames that are written, {size[0]}x{size[1]}",
+            found=f"{raw.size[0]}x{raw.size[1]}",
+            remedy=f"write it like --raw {size[0]}x{size[1]}",
+        )
+    if os.isatty(descriptor):
+        raise DeblurError(
+            STANDARD_OUTPUT,
+            expected="a pipe or a file",
+            found="a terminal",
+            remedy="write it like: deblur-video IN - | ffplay -",
+        )

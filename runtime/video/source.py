@@ -67,7 +67,9 @@ class VideoSource:
         self.is_interlaced = first.interlaced_frame
         self.display_matrix = display_matrix(first)
         self.converter = ColourConverter(self.colour, self.size)
-        begin = self._reader.time_of(first) if self.span.start else None
+        # Who looks in at a broadcast finds its clock anywhere.
+        is_shifted = bool(self.span.start) or self.input.is_stream
+        begin = self._reader.time_of(first) if is_shifted else None
         # What is taken off every time, in seconds.
         self.offset = begin or Fraction(0)
         self._last_pts: int | None = None
@@ -145,6 +147,11 @@ class VideoSource:
         return read_packets(
             self.input, self.span, offset=self.offset, seek=self._reader.seek, warn=self.warn
         )
+
+    def stop(self) -> None:
+        """Have standard input end here; from any thread."""
+        if self.input.pipe is not None:
+            self.input.pipe.stop()
 
     def close(self) -> None:
         self._reader.close()

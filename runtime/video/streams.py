@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tensorrt.device import find_device
 from deblurgan.runtime.video.video_input import PATIENCE, VideoInput
@@ -35,7 +36,8 @@ def open_container(
 
     def open_(accelerated: HWAccel | None) -> InputContainer:
         return av.open(
-            given.url,
+            given.pipe or given.url,
+            "r",
             format=given.format,
             options=dict(given.options),
             metadata_errors="replace",
@@ -43,6 +45,8 @@ def open_container(
             timeout=PATIENCE if given.is_live else None,
         )
 
+    if given.pipe is not None:
+        hardware = "none"  # what failed with the GPU could not be read a second time
     if hardware == "cuda" or (hardware == "auto" and find_device() is not None):
         # Without a GPU it raises PermissionError, though told to fall back.
         try:
@@ -55,8 +59,15 @@ def open_container(
     try:
         container = container or open_(None)
     except (av.FFmpegError, ValueError) as error:  # ValueError: a format that it lacks
+        check_interrupted()
         said = getattr(error, "strerror", None) or str(error)
-        found = "no such file" if not given.exists else f"something else ({said})"
+        found = f"something else ({said})"
+        if not given.exists:
+            found = "no such file"
+        elif isinstance(error, EOFError):
+            found = "nothing"
+        elif given.is_live and isinstance(error, OSError):
+            found = f"no answer ({said.lower()})"
         raise DeblurError(given.name, expected="a video", found=found, remedy=remedy) from None
     if not container.streams.video:
         container.close()

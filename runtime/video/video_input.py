@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+import av
+
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pictures import is_picture
+from deblurgan.runtime.video.standard_input import StandardInput
 
 STANDARD_INPUT = "-"
 NUMBER = re.compile(r"%0?(\d*)d")
 ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|srt|rtp)://")
+CAMERA = "/dev/video"
 # How long a network or a camera may say nothing, in seconds.
 PATIENCE = 10.0
 
@@ -22,7 +27,7 @@ PATIENCE = 10.0
 @dataclass(frozen=True)
 class VideoInput:
     """``name`` is the user's, ``url`` what FFmpeg opens as ``format`` (None: it finds out)
-    with ``options``.
+    with ``options``, or reads from ``pipe``.
 
     ``is_stream`` is what can be read once and from the start only; ``is_live`` what does
     not wait for its reader.
@@ -34,6 +39,7 @@ class VideoInput:
     options: Mapping[str, str] = field(default_factory=dict)
     is_stream: bool = False
     is_live: bool = False
+    pipe: StandardInput | None = field(default=None, compare=False)
 
     @classmethod
     def of_file(cls, path: Path) -> VideoInput:
@@ -64,7 +70,7 @@ def is_special(text: str) -> bool:
     return bool(
         text == STANDARD_INPUT
         or ADDRESS.match(text)
-        or text.startswith("/dev/video")
+        or text.startswith(CAMERA)
         or is_numbered(text)
     )
 
@@ -76,44 +82,109 @@ def is_numbered(text: str) -> bool:
     )
 
 
-def parse_input(text: str, raw: RawVideo | None = None, rate: Fraction | None = None) -> VideoInput:
+def parse_input(
+    text: str,
+    raw: RawVideo | None = None,
+    rate: Fraction | None = None,
+    *,
+    is_live: bool = False,
+) -> VideoInput:
     """Of IN; ``raw`` describes frames on standard input without a header, ``rate`` is that
-    of numbered pictures, in frames a second.
+    of numbered pictures, in frames a second. Standard input may be what ``is_live``.
     """
     if text == STANDARD_INPUT:
-        options = {} if raw is None else raw.options()
-        return VideoInput(
-            "standard input", "pipe:0", None if raw is None else "rawvideo", options, is_stream=True
-        )
+        return parse_standard_input(raw, is_live)
     if ADDRESS.match(text):
         # Datagrams get lost, and half a picture is blurred in its own way.
         options = {"rtsp_transport": "tcp"} if text.startswith("rtsp") else {}
         return VideoInput(text, text, None, options, is_stream=True, is_live=True)
-    if text.startswith("/dev/video"):
-        return VideoInput(text, text, "v4l2", {}, is_stream=True, is_live=True)
+    if text.startswith(CAMERA):
+        return parse_camera(text)
     if is_numbered(text):
-        files = numbered(Path(text))
-        if not files:
-            raise DeblurError(
-                text,
-                expected="pictures of this name with numbers in it",
-                found="none",
-                remedy=f"look what there is with: ls {Path(text).parent}",
-            )
-        options = {"start_number": str(min(files)), "framerate": str(rate or 30)}
-        return VideoInput(text, f"file:{text}", "image2", options)
+        return parse_numbered(Path(text), rate or Fraction(30))
     return VideoInput.of_file(Path(text))
+
+
+def parse_standard_input(raw: RawVideo | None, is_live: bool) -> VideoInput:
+    pipe = StandardInput()
+    if pipe.is_terminal:
+        raise DeblurError(
+            pipe.name,
+            expected="a video, from a pipe or a file",
+            found="a terminal",
+            remedy="write it like: ffmpeg -i FILE -f yuv4mpegpipe - | deblur-video - OUT",
+        )
+    format, options = (None, {}) if raw is None else ("rawvideo", raw.options())
+    return VideoInput(
+        pipe.name, "pipe:0", format, options, is_stream=True, is_live=is_live, pipe=pipe
+    )
+
+
+def parse_camera(text: str) -> VideoInput:
+    if not Path(text).exists():
+        raise DeblurError(
+            text,
+            expected="a camera",
+            found="no such device",
+            remedy="look what there is with: ls /dev/video*",
+        )
+    if "v4l2" not in av.formats_available:  # as in PyAV's own wheels
+        raise DeblurError(
+            text,
+            expected="an FFmpeg that reads cameras (v4l2)",
+            found="PyAV with one that does not",
+            remedy=f"let another one read it: ffmpeg -f v4l2 -i {text} -f yuv4mpegpipe - "
+            "| deblur-video - OUT",
+        )
+    return VideoInput(text, text, "v4l2", {}, is_stream=True, is_live=True)
+
+
+def parse_numbered(pattern: Path, rate: Fraction) -> VideoInput:
+    files = numbered(pattern)
+    if not files:
+        raise DeblurError(
+            pattern,
+            expected="pictures of this name with numbers in it",
+            found="none",
+            remedy=f"look what there is with: ls {shlex.quote(str(pattern.parent))}",
+        )
+    for number, following in zip(files, [*files][1:], strict=False):
+        if following != number + 1:
+            raise DeblurError(
+                pattern,
+                expected="numbers without a gap",
+                found=f"none between {number} and {following}",
+                remedy="number the pictures anew, or name the folder, to get a picture for each",
+            )
+    options = {
+        "start_number": str(min(files)),
+        "framerate": str(rate),
+        # Or else a name with a star or a bracket would be another kind of pattern.
+        "pattern_type": "sequence",
+    }
+    number_at = NUMBER.search(pattern.name)
+    assert number_at is not None
+    before, after = pattern.name[: number_at.start()], pattern.name[number_at.end() :]
+    parts = [str(pattern.parent / before) if before else f"{pattern.parent}/", after]
+    escaped = [part.replace("%", "%%") for part in parts]
+    return VideoInput(str(pattern), f"file:{number_at[0].join(escaped)}", "image2", options)
 
 
 def numbered(pattern: Path) -> dict[int, Path]:
     """The files that a pattern names, by their numbers."""
     before, after = NUMBER.split(pattern.name, maxsplit=1)[::2]
-    name = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    name = re.compile(re.escape(before) + r"([0-9]+)" + re.escape(after))
     try:
         found = [(name.fullmatch(p.name), p) for p in pattern.parent.iterdir()]
     except OSError:
         return {}
-    return dict(sorted((int(match[1]), path) for match, path in found if match))
+    numbers = ((int(match[1]), path) for match, path in found if match)
+    return dict(sorted((n, path) for n, path in numbers if name_of(pattern, n) == path.name))
+
+
+def name_of(pattern: Path, number: int) -> str:
+    """Of the picture of that number."""
+    return NUMBER.sub(lambda m: str(number).zfill(int(m[1] or 0)), pattern.name, count=1)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deblurgan.runtime import DeblurError
+from deblurgan.runtime import DeblurError, console
 from deblurgan.runtime.console import complain, new_app, parse_size, require, run, say
 
 
@@ -112,3 +112,19 @@ def test_no_name_of_a_file_commands_the_terminal(capsys: pytest.CaptureFixture[s
         "in\\x1b[2J \\x07.mp4\\udcff: expected ä",
         "\\x9b31m",
     ]
+
+
+def test_the_first_signal_may_end_what_ends_well() -> None:
+    stopped = []
+    with console.signals_interrupt():
+        before = signal.getsignal(signal.SIGINT)
+        with console.stopping_with(lambda: stopped.append(1)):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stopped == [1]
+            with pytest.raises(console.Interrupted):
+                os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is before
+        with console.stopping_with(lambda: stopped.append(2)):
+            pass
+        assert signal.getsignal(signal.SIGINT) is before
+    assert stopped == [1]
