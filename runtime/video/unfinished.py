@@ -142,8 +142,8 @@ class Unfinished:
 
 def folder_of(output: Path) -> Path:
     name = output.name
-    if len(name.encode()) > LONGEST:  # the longest name the disk takes has room for no ending
-        name = f"{name[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    if len(os.fsencode(name)) > LONGEST:  # the longest name the disk takes has room for no ending
+        name = f"{name[:40]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}"
     return output.with_name(f".{name}.unfinished")
 
 
