@@ -1,0 +1,177 @@
+"""What a detector finds in blurred and in deblurred pictures, as the paper tested it.
+
+What it finds in the sharp picture is the reference, not what is really there. A box is
+right that has an IoU of at least a half with a reference of its class that no better box
+has taken: greedily, the best score first, as COCO counts. Boxes are counted over all
+pictures before the shares are taken of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from deblurgan.benchmarks.boxes import Detections, Numbers, intersection_over_union
+from deblurgan.benchmarks.quality import frame
+from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.deblurrer import Deblurrer
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.train.evaluation import EvaluationPair
+
+IOU = 0.5
+BLURRED, SHARP = "blurred", "sharp"
+
+Detect = Callable[[Frames], Detections]
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which of the boxes found are right, and which of the references were found."""
+
+    right: Numbers
+    found: Numbers
+
+    @property
+    def counts(self) -> Counts:
+        right = int(self.right.sum())
+        return Counts(right, len(self.right) - right, len(self.found) - right)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Boxes that are right, boxes without a reference, references without a box. Shares
+    of nothing are None.
+    """
+
+    right: int = 0
+    wrong: int = 0
+    missed: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.right + other.right, self.wrong + other.wrong, self.missed + other.missed
+        )
+
+    @property
+    def precision(self) -> float | None:
+        return share(self.right, self.right + self.wrong)
+
+    @property
+    def recall(self) -> float | None:
+        return share(self.right, self.right + self.missed)
+
+    @property
+    def f1(self) -> float | None:
+        return share(2 * self.right, 2 * self.right + self.wrong + self.missed)
+
+
+@dataclass(frozen=True)
+class View:
+    """One version of a picture: blurred, what a model made of it, or sharp."""
+
+    name: str
+    picture: Frames
+    boxes: Detections
+    match: Match
+
+
+@dataclass(frozen=True)
+class PictureDetection:
+    """The counts of one picture, by the versions' names; ``length`` of the blur in pixels
+    where it is known.
+    """
+
+    name: str
+    length: float | None
+    references: int
+    counts: dict[str, Counts]
+
+
+@dataclass(frozen=True)
+class DetectionReport:
+    """The pictures in their order. ``by_class`` has the counts of each class that was
+    found anywhere, by the versions' names and the class's number.
+    """
+
+    pictures: tuple[PictureDetection, ...]
+    by_class: dict[str, dict[int, Counts]] = field(default_factory=dict)
+
+    @property
+    def references(self) -> int:
+        return sum(picture.references for picture in self.pictures)
+
+    @property
+    def totals(self) -> dict[str, Counts]:
+        names = self.pictures[0].counts
+        return {
+            name: sum((picture.counts[name] for picture in self.pictures), Counts())
+            for name in names
+        }
+
+
+def measure_detection(
+    detect: Detect,
+    deblurrers: Mapping[str, Deblurrer],
+    pairs: Iterable[EvaluationPair],
+    watch: Callable[[EvaluationPair, list[View]], None] | None = None,
+) -> DetectionReport:
+    """Detect in each pair's blurred picture, in what each model makes of it, and in the
+    sharp one against itself, which is a check: all its shares are 1. ``watch`` hears of
+    each picture's versions, the sharp one last.
+
+    Raises ``DeblurError`` where nothing is found in any sharp picture.
+    """
+    pictures: list[PictureDetection] = []
+    by_class: dict[str, dict[int, Counts]] = {}
+    for pair in pairs:
+        sharp, blurred = frame(pair.sharp), frame(pair.blurred)
+        references = detect(sharp)
+        versions = {BLURRED: blurred}
+        versions |= {name: deblur(blurred) for name, deblur in deblurrers.items()}
+        views = []
+        for name, version in versions.items():
+            boxes = detect(version)
+            views.append(View(name, version, boxes, match(boxes, references)))
+        views.append(View(SHARP, sharp, references, match(references, references)))
+        counts = {view.name: view.match.counts for view in views}
+        pictures.append(PictureDetection(pair.name, pair.length, len(references), counts))
+        for view in views:
+            add_classes(by_class.setdefault(view.name, {}), view, references)
+        if watch is not None:
+            watch(pair, views)
+    report = DetectionReport(tuple(pictures), by_class)
+    if not report.references:
+        raise DeblurError(
+            "--detector",
+            expected="one that finds something in the sharp pictures, which is the reference",
+            found=f"nothing in {len(pictures)} of them",
+            remedy="lower --score, or give pictures of what it knows",
+        )
+    return report
+
+
+def match(boxes: Detections, references: Detections, iou: float = IOU) -> Match:
+    """``boxes`` are in the order of their scores, best first; each takes, of the
+    references of its class that are free, the one that it overlaps most.
+    """
+    overlaps = intersection_over_union(boxes.boxes, references.boxes)
+    overlaps[boxes.classes[:, None] != references.classes[None]] = 0
+    right, found = np.zeros(len(boxes), bool), np.zeros(len(references), bool)
+    for index, row in enumerate(overlaps):
+        free = np.where(found, 0, row)
+        if len(free) and free.max() >= iou:
+            right[index] = found[free.argmax()] = True
+    return Match(right, found)
+
+
+def add_classes(counts: dict[int, Counts], view: View, references: Detections) -> None:
+    for number in {*view.boxes.classes.tolist(), *references.classes.tolist()}:
+        right = view.match.right[view.boxes.classes == number]
+        found = view.match.found[references.classes == number]
+        counts[number] = counts.get(number, Counts()) + Match(right, found).counts
+
+
+def share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
