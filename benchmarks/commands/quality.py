@@ -152,8 +152,10 @@ def show(pictures: Pictures, measured: list[ModelQuality]) -> None:
         for place, score in enumerate(model.scores):
             table.add_row(*cells(score.name, score), end_section=place == len(model.scores) - 1)
     count = f"mean of {len(pictures)}"
+    if several:
+        table.add_row(f"{count}:")
     for model in measured:
-        table.add_row(*cells(f"{model.model}, {count}" if several else count, model.mean))
+        table.add_row(*cells(model.model if several else count, model.mean))
     output.print(table)
     output.print(
         "px: length of the blur; shift: of the mean of a colour channel against the sharp "
