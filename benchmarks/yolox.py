@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deblurgan.benchmarks.boxes import Detections, suppress
+from deblurgan.benchmarks.boxes import Detections, areas, suppress
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
 
@@ -64,7 +64,8 @@ class Detector:
         found = suppress(self._decode(made[0][0]), self.overlap)
         height, width = picture.shape[:2]
         boxes = np.clip(found.boxes / scale, 0, [width, height, width, height])
-        return Detections(boxes, found.scores, found.classes)
+        # What lies in the padding is in no picture.
+        return Detections(boxes, found.scores, found.classes)[areas(boxes) > 0]
 
     def _decode(self, rows: NDArray[Any]) -> Detections:
         """Boxes in the canvas's pixels, of those rows that score enough."""

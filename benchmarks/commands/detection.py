@@ -139,7 +139,22 @@ def show(report: DetectionReport) -> None:
         f"{report.references} references in {len(report.pictures)} pictures: what the detector "
         "finds in the sharp ones, whose own row is a check"
     )
+    for name in models_of(report):
+        output.print(f"{name}: F1 over the blurred pictures' is {sureness(report.f1_gain(name))}")
     output.print(DETECTION_CAUTION)
+
+
+def models_of(report: DetectionReport) -> list[str]:
+    from deblurgan.benchmarks.detection import BLURRED, SHARP
+
+    return [name for name in report.totals if name not in (BLURRED, SHARP)]
+
+
+def sureness(gain: tuple[float, float] | None) -> str:
+    if gain is None:
+        return "of too few pictures to say how sure it is"
+    verdict = "" if gain[0] > 0 or gain[1] < 0 else ", which is no proof of a change"
+    return f"between {gain[0]:+.3f} and {gain[1]:+.3f} with 95 % confidence{verdict}"
 
 
 def as_text(share: float | None) -> str:
@@ -161,6 +176,7 @@ def as_figures(report: DetectionReport, classes: int) -> dict[str, Any]:
 
     return {
         "references": report.references,
+        "f1_gain": {name: report.f1_gain(name) for name in models_of(report)},
         "totals": {name: with_shares(counts) for name, counts in report.totals.items()},
         "by_class": {
             name: {

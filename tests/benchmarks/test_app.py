@@ -172,6 +172,7 @@ def test_detection_counts_and_draws_what_a_detector_finds(
     assert deblur_bench("detection", *words) == 0
     out = capsys.readouterr().out
     assert "2 references in 1 pictures" in out
+    assert "negative: F1 over the blurred pictures' is of too few pictures" in out
     document = json.loads((tmp_path / "figures.json").read_text(), parse_constant=refuse_constant)
     figures = document["figures"]
     assert (document["kind"], figures["references"]) == ("detection", 2)

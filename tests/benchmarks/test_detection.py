@@ -16,6 +16,8 @@ from deblurgan.benchmarks.detection import (
     BLURRED,
     SHARP,
     Counts,
+    DetectionReport,
+    PictureDetection,
     View,
     match,
     measure_detection,
@@ -120,6 +122,31 @@ def test_counts_are_summed_before_shares_are_taken(negative: Path) -> None:
     assert [[view.name for view in views] for views in heard] == [[BLURRED, "negative", SHARP]] * 2
     sharp = report.totals[SHARP]
     assert (sharp.precision, sharp.recall, sharp.f1) == (1, 1, 1)
+
+
+def report_of(*pictures: tuple[Counts, Counts]) -> DetectionReport:
+    """Of pictures' counts before and after."""
+    return DetectionReport(
+        tuple(
+            PictureDetection(str(n), None, 4, {BLURRED: before, "m": after})
+            for n, (before, after) in enumerate(pictures)
+        )
+    )
+
+
+def test_a_gain_in_every_picture_is_sure_and_one_in_a_single_picture_is_not() -> None:
+    better, same = (Counts(2, 0, 2), Counts(3, 0, 1)), (Counts(2, 0, 2),) * 2
+    gain = 6 / 7 - 4 / 6
+    assert report_of(*[better] * 10).f1_gain("m") == pytest.approx((gain, gain))
+    low, high = report_of(*[same] * 9, better).f1_gain("m") or (1, 1)
+    assert low == 0 < high < gain
+    worse = report_of(*[(after, before) for before, after in [better] * 10])
+    assert worse.f1_gain("m") == pytest.approx((-gain, -gain))
+
+
+def test_of_few_pictures_nothing_is_said_and_empty_ones_do_no_harm() -> None:
+    assert report_of(*[(Counts(1), Counts(1))] * 7).f1_gain("m") is None
+    assert report_of(*[(Counts(), Counts())] * 8).f1_gain("m") == (0, 0)
 
 
 def test_no_reference_at_all_is_told(negative: Path) -> None:

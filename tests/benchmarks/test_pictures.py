@@ -95,11 +95,13 @@ def test_a_picture_that_is_too_small_at_the_size_measured_is_told(pairs: Path) -
 
 
 def test_what_is_left_out_is_not_checked(tmp_path: Path, photo: Picture) -> None:
-    write_photos(tmp_path, photo, 2)
-    (tmp_path / "1.png").write_bytes(b"no picture")
-    find_pictures("photos", tmp_path, limit=1).check(16)
-    with pytest.raises(DeblurError, match=r"1\.png"):
-        find_pictures("photos", tmp_path).check(16)
+    for name in ("blur", "sharp"):
+        write_photos(tmp_path / name, photo, 2)
+        (tmp_path / name / "1.png").write_bytes(b"no picture")
+    for kind, folder in (("photos", tmp_path / "sharp"), ("pairs", tmp_path)):
+        find_pictures(kind, folder, limit=1).check(16)  # type: ignore[arg-type]
+        with pytest.raises(DeblurError, match=r"1\.png"):
+            find_pictures(kind, folder).check(16)  # type: ignore[arg-type]
 
 
 def test_photos_are_blurred_by_eval_v1_in_the_order_of_their_names(

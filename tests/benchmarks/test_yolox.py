@@ -94,6 +94,16 @@ def test_boxes_end_where_the_picture_does(
     assert box == pytest.approx([0, 60 - 4 * np.e, 4 + 4 * np.e, 64])
 
 
+def test_boxes_in_the_padding_are_none(
+    blue_detector: Write, blue_cells: Draw, tmp_path: Path
+) -> None:
+    # The last row of the picture makes its cells score, whose small boxes lie below it.
+    detect = Detector(blue_detector(tmp_path / "blue.onnx", size=-2.0), score=0.01)
+    picture = blue_cells((0, 0), (0, 5))[:41]
+    assert [box[1] < 8 for box in detect(picture).boxes] == [True]
+    assert len(detect(blue_cells((0, 0), (0, 5))[:48])) == 2
+
+
 def test_the_score_is_objectness_times_the_likeliest_class(
     blue_detector: Write, blue_cells: Draw, tmp_path: Path
 ) -> None:
