@@ -28,6 +28,10 @@ class Detections:
     def __getitem__(self, chosen: Numbers) -> Detections:
         return Detections(self.boxes[chosen], self.scores[chosen], self.classes[chosen])
 
+    def above(self, score: float) -> Detections:
+        """Those that score at least that."""
+        return self[self.scores >= score]
+
 
 def intersection_over_union(boxes: Numbers, others: Numbers) -> Numbers:
     """``[n, m]`` of ``[n, 4]`` and ``[m, 4]``; boxes without area overlap nothing."""

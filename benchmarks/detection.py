@@ -24,6 +24,8 @@ IOU = 0.5
 # Pictures that a gain has to be seen in before anything can be said of how sure it is.
 FEWEST = 8
 DRAWS, CONFIDENCE, SEED = 2000, 0.95, 1
+# One threshold can flatter: the same is counted at these as well.
+SCORES = (0.1, 0.2, 0.3, 0.4, 0.5)
 BLURRED, SHARP = "blurred", "sharp"
 
 Detect = Callable[[Frames], Detections]
@@ -95,11 +97,13 @@ class PictureDetection:
 @dataclass(frozen=True)
 class DetectionReport:
     """The pictures in their order. ``by_class`` has the counts of each class that was
-    found anywhere, by the versions' names and the class's number.
+    found anywhere, by the versions' names and the class's number; ``by_score`` those at
+    other thresholds, by the threshold and the versions' names.
     """
 
     pictures: tuple[PictureDetection, ...]
     by_class: dict[str, dict[int, Counts]] = field(default_factory=dict)
+    by_score: dict[float, dict[str, Counts]] = field(default_factory=dict)
 
     @property
     def references(self) -> int:
@@ -137,33 +141,40 @@ def measure_detection(
     detect: Detect,
     deblurrers: Mapping[str, Deblurrer],
     pairs: Iterable[EvaluationPair],
+    score: float,
     watch: Callable[[EvaluationPair, list[View]], None] | None = None,
 ) -> DetectionReport:
     """Detect in each pair's blurred picture, in what each model makes of it, and in the
     sharp one against itself, which is a check: all its shares are 1. ``watch`` hears of
-    each picture's versions, the sharp one last.
+    each picture's versions, the sharp one last. What scores ``score`` or more counts, in the
+    reference as well; ``detect`` has to find what scores less, down to the least of ``SCORES``.
 
     Raises ``DeblurError`` where nothing is found in any sharp picture.
     """
     pictures: list[PictureDetection] = []
     by_class: dict[str, dict[int, Counts]] = {}
+    by_score: dict[float, dict[str, Counts]] = {threshold: {} for threshold in SCORES}
     for pair in pairs:
         sharp, blurred = frame(pair.sharp), frame(pair.blurred)
-        references = detect(sharp)
         versions = {BLURRED: blurred}
         versions |= {name: deblur(blurred) for name, deblur in deblurrers.items()}
+        versions[SHARP] = sharp
+        found = {name: detect(version) for name, version in versions.items()}
+        references = found[SHARP].above(score)
         views = []
         for name, version in versions.items():
-            boxes = detect(version)
+            boxes = found[name].above(score)
             views.append(View(name, version, boxes, match(boxes, references)))
-        views.append(View(SHARP, sharp, references, match(references, references)))
+            for threshold, counts_at in by_score.items():
+                all_ = match(found[name].above(threshold), found[SHARP].above(threshold))
+                counts_at[name] = counts_at.get(name, Counts()) + all_.counts
         counts = {view.name: view.match.counts for view in views}
         pictures.append(PictureDetection(pair.name, pair.length, len(references), counts))
         for view in views:
             add_classes(by_class.setdefault(view.name, {}), view, references)
         if watch is not None:
             watch(pair, views)
-    report = DetectionReport(tuple(pictures), by_class)
+    report = DetectionReport(tuple(pictures), by_class, by_score)
     if not report.references:
         raise DeblurError(
             "--detector",

@@ -76,7 +76,7 @@ def detection_command(
     """
     console.require("bench", "torch", "safetensors", "skimage")
     console.require("cpu", "onnxruntime")
-    from deblurgan.benchmarks.detection import measure_detection
+    from deblurgan.benchmarks.detection import SCORES, measure_detection
     from deblurgan.benchmarks.detection_pictures import draw_detections
     from deblurgan.benchmarks.pictures import find_pictures
     from deblurgan.benchmarks.yolox import Detector
@@ -86,7 +86,7 @@ def detection_command(
     check_json_target(json_file)
     kind, folder = choose_pictures("detection", {"pairs": pairs, "photos": photos})
     pictures = find_pictures(kind, folder, limit=limit, gamma=gamma)
-    detect = Detector(detector, score=score, overlap=nms)
+    detect = Detector(detector, score=min(score, *SCORES), overlap=nms)
     if pictures_folder is not None:
         make_folder(pictures_folder)
     with ExitStack() as opened:
@@ -105,7 +105,7 @@ def detection_command(
                 target = pictures_folder / f"{done:04}-{Path(pair.name).stem}.png"
                 save_image(target, draw_detections(views, detect.classes)[:, :, ::-1])
 
-        report = measure_detection(detect, deblurrers, pictures, hear)
+        report = measure_detection(detect, deblurrers, pictures, score, hear)
     show(report)
     if pictures_folder is not None:
         from deblurgan.benchmarks.detection_pictures import LEGEND
@@ -115,7 +115,7 @@ def detection_command(
         "kind": pictures.kind,
         "folder": pictures.source.path.resolve().name,
         "blur": pictures.blur,
-        "detector": as_detector(detect),
+        "detector": as_detector(detect, score),
         **as_figures(report, detect.classes),
     }
     write_result(json_file, "detection", figures)
@@ -141,7 +141,19 @@ def show(report: DetectionReport) -> None:
     )
     for name in models_of(report):
         output.print(f"{name}: F1 over the blurred pictures' is {sureness(report.f1_gain(name))}")
+    show_scores(report)
     output.print(DETECTION_CAUTION)
+
+
+def show_scores(report: DetectionReport) -> None:
+    models = models_of(report)
+    numbers = ("references", "blurred", *models)
+    columns = [Column(name, justify="right") for name in numbers]
+    table = Table("F1 by least score", *columns, box=box.SIMPLE)
+    for score, totals in report.by_score.items():
+        f1 = [as_text(totals[name].f1) for name in ("blurred", *models)]
+        table.add_row(f"{score:g}", str(totals["sharp"].right), *f1)
+    output.print(table)
 
 
 def models_of(report: DetectionReport) -> list[str]:
@@ -161,12 +173,12 @@ def as_text(share: float | None) -> str:
     return "-" if share is None else f"{share:.3f}"
 
 
-def as_detector(detect: Detector) -> dict[str, Any]:
+def as_detector(detect: Detector, score: float) -> dict[str, Any]:
     return {
         "file": detect.path.name,
         "input": [detect.width, detect.height],
         "classes": detect.classes,
-        "score": detect.score,
+        "score": score,
         "nms": detect.overlap,
     }
 
@@ -185,6 +197,13 @@ def as_figures(report: DetectionReport, classes: int) -> dict[str, Any]:
             }
             for name, of_version in report.by_class.items()
         },
+        "by_score": [
+            {
+                "score": score,
+                "totals": {name: with_shares(counts) for name, counts in totals.items()},
+            }
+            for score, totals in report.by_score.items()
+        ],
         "pictures": [asdict(picture) for picture in report.pictures],
     }
 

@@ -186,7 +186,9 @@ def test_detection_counts_and_draws_what_a_detector_finds(
     }  # fmt: skip
     assert figures["by_class"]["blurred"] == {"class 1": counts}
     assert figures["pictures"][0]["counts"]["blurred"] == counts
-    assert figures["detector"]["input"] == [64, 64]
+    assert (figures["detector"]["input"], figures["detector"]["score"]) == ([64, 64], 0.3)
+    assert figures["by_score"][0]["score"] == 0.1
+    assert figures["by_score"][0]["totals"]["sharp"]["right"] == 2
     assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["0001-a.png"]
 
 

@@ -79,6 +79,11 @@ def test_what_is_suppressed_suppresses_nothing() -> None:
     assert suppress(chain, 0.4).scores.tolist() == [0.9, 0.7]
 
 
+def test_what_scores_enough_is_above() -> None:
+    found = detections((0, 0, 1, 1, 0.5, 0), (0, 0, 2, 2, 0.3, 1), (0, 0, 3, 3, 0.2, 2))
+    assert found.above(0.3).classes.tolist() == [0, 1]
+
+
 def test_nothing_stays_nothing() -> None:
     assert len(suppress(detections(), 0.5)) == 0
 

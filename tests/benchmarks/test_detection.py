@@ -14,6 +14,7 @@ pytest.importorskip("skimage", reason="the benchmarks want scikit-image")
 from deblurgan.benchmarks.boxes import Detections
 from deblurgan.benchmarks.detection import (
     BLURRED,
+    SCORES,
     SHARP,
     Counts,
     DetectionReport,
@@ -104,7 +105,7 @@ def test_counts_are_summed_before_shares_are_taken(negative: Path) -> None:
     pairs = [level_pair("a", 10, 100, 8.0), level_pair("b", 20, 100)]
     with Deblurrer(negative) as deblurrer:
         report = measure_detection(
-            detect, {"negative": deblurrer}, pairs, lambda pair, views: heard.append(views)
+            detect, {"negative": deblurrer}, pairs, 0.3, lambda pair, views: heard.append(views)
         )
     assert report.totals == {
         BLURRED: Counts(1, 0, 3),
@@ -122,6 +123,21 @@ def test_counts_are_summed_before_shares_are_taken(negative: Path) -> None:
     assert [[view.name for view in views] for views in heard] == [[BLURRED, "negative", SHARP]] * 2
     sharp = report.totals[SHARP]
     assert (sharp.precision, sharp.recall, sharp.f1) == (1, 1, 1)
+
+
+def test_a_threshold_is_for_the_reference_too(negative: Path) -> None:
+    pairs = [level_pair("a", 10, 100)]
+    with Deblurrer(negative) as deblurrer:
+        report = measure_detection(detect, {"negative": deblurrer}, pairs, 0.85)
+    # Of the sharp picture's two boxes one is left, and one of the negative's two.
+    assert report.totals == {
+        BLURRED: Counts(1, 0, 0),
+        "negative": Counts(1, 0, 0),
+        SHARP: Counts(1, 0, 0),
+    }
+    assert list(report.by_score) == list(SCORES)
+    assert report.by_score[0.1]["negative"] == Counts(1, 1, 1)
+    assert report.by_score[0.5][SHARP] == Counts(2)
 
 
 def report_of(*pictures: tuple[Counts, Counts]) -> DetectionReport:
@@ -154,4 +170,4 @@ def test_no_reference_at_all_is_told(negative: Path) -> None:
         Deblurrer(negative) as deblurrer,
         pytest.raises(DeblurError, match="found nothing in 2 of them; lower --score"),
     ):
-        measure_detection(detect, {"n": deblurrer}, [level_pair("a", 20, 20)] * 2)
+        measure_detection(detect, {"n": deblurrer}, [level_pair("a", 20, 20)] * 2, 0.3)
