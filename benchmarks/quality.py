@@ -1,10 +1,9 @@
-"""Picture quality: PSNR and SSIM of a model's output against sharp pictures."""
+"""Picture quality: PSNR, SSIM and CW-SSIM of models' outputs against sharp pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -12,87 +11,163 @@ from torch import Tensor
 
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
-from deblurgan.runtime.errors import DeblurError
-from deblurgan.train.evaluation import EvaluationPair, evaluation_pairs
-from deblurgan.train.layouts import PairSource, PhotoSource, find_source
-from deblurgan.train.metrics import psnr, ssim
+from deblurgan.train import evaluation
+from deblurgan.train.evaluation import EvaluationPair, Report, Size
+from deblurgan.train.metrics import cw_ssim, psnr, ssim
 
 
 @dataclass(frozen=True)
-class Score:
-    """PSNR in dB, SSIM (Gaussian window, sigma 1.5), and how far the mean of the
-    worst channel moved away from the sharp picture's, in levels.
+class Score(evaluation.Score):
+    """The figures of one picture, as ``deblur-train evaluate`` has them, and how far the
+    mean of the worst channel is from the sharp picture's, in levels, in the blurred picture
+    and in the deblurred one. Blur that mixes light, not levels, makes a picture brighter: a
+    shift that was there before is not the model's doing.
     """
 
-    name: str
-    length: float | None
+    colour_shift_before: float
+    colour_shift: float
+
+
+@dataclass(frozen=True)
+class LengthScore:
+    """The means over ``pictures`` pictures of one length of blur (pixels), and the
+    standard error of the mean gain, in dB: None for a single picture.
+    """
+
+    length: float
+    pictures: int
     psnr_before: float
     psnr_after: float
     ssim_before: float
     ssim_after: float
+    gain: float
+    gain_error: float | None
+
+
+@dataclass(frozen=True)
+class ModelQuality:
+    """What one model made of all pictures, in their order; ``engine`` is what the first
+    of them ran on.
+    """
+
+    model: str
+    precision: str
+    engine: str
+    scores: tuple[Score, ...]
+
+    @property
+    def mean(self) -> Score:
+        return mean_score("mean", self.scores)
+
+    @property
+    def by_length(self) -> tuple[LengthScore, ...]:
+        """Empty where the lengths are not known."""
+        lengths = sorted({score.length for score in self.scores if score.length})
+        return tuple(
+            length_score(length, [score for score in self.scores if score.length == length])
+            for length in lengths
+        )
+
+
+# Hears each pair with what a model, named first, made of it.
+Watch = Callable[[str, EvaluationPair, Tensor, Score], None]
+
+
+def measure_quality(
+    deblurrers: Mapping[str, Deblurrer],
+    pairs: Iterable[EvaluationPair],
+    *,
+    size: Size = "full",
+    with_cw_ssim: bool = True,
+    watch: Watch | None = None,
+) -> list[ModelQuality]:
+    """Deblur every pair's blurred picture with each model and compare with its sharp
+    one. All models see the same pixels: a picture is read and blurred once.
+    """
+    scores: dict[str, list[Score]] = {name: [] for name in deblurrers}
+    engines: dict[str, str] = {}
+    for pair in pairs:
+        before = likeness(pair.blurred, pair.sharp, with_cw_ssim)
+        for name, deblurrer in deblurrers.items():
+            deblurred = picture(deblurrer(frame(pair.blurred)))
+            if name not in engines:
+                height, width = pair.blurred.shape[-2:]
+                engines[name] = deblurrer.engine(width, height).description
+            after = likeness(deblurred, pair.sharp, with_cw_ssim)
+            made = score(pair, before, after, size)
+            scores[name].append(made)
+            if watch is not None:
+                watch(name, pair, deblurred, made)
+    return [
+        ModelQuality(name, deblurrer.model.card.precision, engines[name], tuple(scores[name]))
+        for name, deblurrer in deblurrers.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How near a picture is to the sharp one: PSNR in dB, SSIM, CW-SSIM as the paper has
+    it, and the shift of the worst channel's mean in levels.
+    """
+
+    psnr: float
+    ssim: float
+    cw_ssim: float | None
     colour_shift: float
 
 
-def read_pairs(folder: Path) -> Iterator[EvaluationPair]:
-    """Pairs in any layout that training takes, such as ``blur/`` and ``sharp/``."""
-    source = find_source(str(folder), "test")
-    if not isinstance(source, PairSource):
-        raise DeblurError(
-            folder,
-            expected="pairs of a blurred and a sharp picture",
-            found="photographs alone",
-            remedy=f"to blur them, give them as --photos {folder}",
-        )
-    yield from evaluation_pairs(source)
-
-
-def blur_photos(folder: Path) -> Iterator[EvaluationPair]:
-    """Sharp photographs, blurred by ``eval-v1``."""
-    yield from evaluation_pairs(find_photos(folder))
-
-
-def leave_sharp(folder: Path) -> Iterator[EvaluationPair]:
-    """Sharp photographs as they are: what a model does to what needs no help."""
-    for photo in find_photos(folder).photos:
-        sharp = photo.read()
-        yield EvaluationPair(photo.name, sharp, sharp, 0.0)
-
-
-def find_photos(folder: Path) -> PhotoSource:
-    source = find_source(f"sharp:{folder}", "test")
-    assert isinstance(source, PhotoSource)  # as the word says
-    return source
-
-
-def score(pair: EvaluationPair, deblurrer: Deblurrer) -> Score:
-    """Deblur one pair's blurred picture and compare with its sharp one."""
-    deblurred = picture(deblurrer(frame(pair.blurred)))
-    shift = deblurred.double().mean((1, 2)) - pair.sharp.double().mean((1, 2))
-    return Score(
-        pair.name,
-        pair.length,
-        psnr(pair.blurred, pair.sharp),
-        psnr(deblurred, pair.sharp),
-        ssim(pair.blurred, pair.sharp),
-        ssim(deblurred, pair.sharp),
+def likeness(made: Tensor, sharp: Tensor, with_cw_ssim: bool = True) -> Likeness:
+    """Of two pictures of one size, uint8 ``[3, H, W]``."""
+    shift = made.double().mean((1, 2)) - sharp.double().mean((1, 2))
+    return Likeness(
+        psnr(made, sharp),
+        ssim(made, sharp),
+        cw_ssim(made, sharp) if with_cw_ssim else None,
         float(shift.abs().max()),
     )
 
 
-def mean_score(name: str, scores: list[Score]) -> Score:
-    """The mean of each figure; of the colour shift the largest."""
-
-    def mean(figure: str) -> float:
-        return float(np.mean([getattr(score, figure) for score in scores]))
-
+def score(pair: EvaluationPair, before: Likeness, after: Likeness, size: Size = "full") -> Score:
     return Score(
-        name,
-        None,
-        mean("psnr_before"),
-        mean("psnr_after"),
-        mean("ssim_before"),
-        mean("ssim_after"),
-        max(score.colour_shift for score in scores),
+        pair.name,
+        size,
+        pair.length,
+        before.psnr,
+        after.psnr,
+        before.ssim,
+        after.ssim,
+        before.cw_ssim,
+        after.cw_ssim,
+        before.colour_shift,
+        after.colour_shift,
+    )
+
+
+def mean_score(name: str, scores: Iterable[Score]) -> Score:
+    """The mean of each figure; of the colour shifts the largest."""
+    scores = tuple(scores)
+    figures = asdict(Report(scores).mean(scores[0].size))
+    figures["name"] = name
+    return Score(
+        **figures,
+        colour_shift_before=max(score.colour_shift_before for score in scores),
+        colour_shift=max(score.colour_shift for score in scores),
+    )
+
+
+def length_score(length: float, scores: list[Score]) -> LengthScore:
+    mean = mean_score("", scores)
+    gains = np.array([score.gain for score in scores])
+    error = float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else None
+    return LengthScore(
+        length,
+        len(scores),
+        mean.psnr_before,
+        mean.psnr_after,
+        mean.ssim_before,
+        mean.ssim_after,
+        float(gains.mean()),
+        error,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -72,13 +73,20 @@ def test_quality_prints_a_table_and_writes_its_figures(
     out = capsys.readouterr().out
     for word in ("PSNR", "SSIM", "0.png", "1.png", "mean of 2"):
         assert word in out
-    result = json.loads(figures.read_text(), parse_constant=refuse_constant)["figures"]
+    document = json.loads(figures.read_text(), parse_constant=refuse_constant)
+    assert (document["figures"]["kind"], document["figures"]["folder"]) == (kind, folder.name)
+    (result,) = document["figures"]["models"]
+    assert (result["model"], result["precision"]) == ("negative", "fp32")
     assert [row["name"] for row in result["pictures"]] == ["0.png", "1.png"]
     assert [row["length"] for row in result["pictures"]] == lengths
-    for figure in ("psnr_before", "psnr_after", "ssim_before", "ssim_after"):
+    for figure in ("psnr_before", "psnr_after", "ssim_after", "cw_ssim_after", "gain"):
         mean = sum(row[figure] for row in result["pictures"]) / 2
         assert result["mean"][figure] == pytest.approx(mean)
     assert f"{result['mean']['psnr_after']:.2f}" in out
+    assert [row["length"] for row in result["by_length"]] == [n for n in lengths if n]
+    # Blur of our own is in no paper's table.
+    assert ("GoPro's test set" in out) == (kind == "pairs")
+    assert ("no ranking follows" in out) == (kind == "pairs")
 
 
 def test_the_figures_of_sharp_photos_are_json_too(
@@ -97,6 +105,121 @@ def test_a_folder_without_pictures_and_a_model_that_is_none_are_told(
     assert deblur_bench("quality", "--photos", tmp_path, "--model", negative) == 2
     assert deblur_bench("quality", "--photos", pairs / "sharp", "--model", "missing.onnx") == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_quality_draws_the_worst_crops_and_the_curve(
+    pairs: Path, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("skimage")
+    worst, curve = tmp_path / "worst.png", tmp_path / "curve.png"
+    words = ["--photos", pairs / "sharp", "--limit", 1, "--all-lengths", "--no-cw-ssim"]
+    words += ["--model", negative, "--worst", worst, "--crops", 2, "--curve", curve]
+    assert deblur_bench("quality", *words) == 0
+    assert "mean of 4" in capsys.readouterr().out
+    assert cv2.imread(str(worst)).shape[0] < cv2.imread(str(worst)).shape[1]  # two rows of three
+    assert cv2.imread(str(curve)) is not None
+
+
+def test_models_are_compared_by_their_names(
+    pairs: Path, write_negative: Callable[..., Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("skimage")
+    one, other = (write_negative(tmp_path / f"{name}.onnx") for name in ("one", "other"))
+    words = ["--pairs", pairs, "--no-cw-ssim", "--json", tmp_path / "figures.json"]
+    assert deblur_bench("quality", "--model", one, "--model", other, *words) == 0
+    out = capsys.readouterr().out
+    first_word = [line.split()[0] for line in out.splitlines() if line.strip()]
+    means = first_word[first_word.index("mean") + 1 :]
+    assert means[:2] == ["one", "other"]
+    figures = json.loads((tmp_path / "figures.json").read_text())["figures"]
+    first, second = figures["models"]
+    assert (first["model"], second["model"]) == ("one", "other")
+    assert first["pictures"] == second["pictures"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--worst", "worst.jpg"], "expected a name that ends in .png"),
+        (["--curve", "missing/curve.png"], "expected a folder to write in"),
+        (["--curve", "curve.png"], "--curve: expected pictures whose blur has a known length"),
+    ],
+)
+def test_pictures_that_cannot_be_drawn_are_told_before_the_work(
+    words: list[str], complaint: str, pairs: Path, negative: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("skimage")
+    target = tmp_path / words[1]
+    assert deblur_bench("quality", "--pairs", pairs, "--model", negative, words[0], target) == 2
+    assert complaint in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_detection_counts_and_draws_what_a_detector_finds(
+    blue_detector: Callable[..., Path], blue_cells: Callable[..., NDArray[np.uint8]],
+    negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("skimage")
+    # The blurred picture has lost one of two, and its negative is all blue but for the other.
+    for kind, cells in (("blur", [(1, 1)]), ("sharp", [(1, 1), (5, 6)])):
+        (tmp_path / kind).mkdir()
+        cv2.imwrite(str(tmp_path / kind / "a.png"), blue_cells(*cells)[:, :, ::-1])
+    detector = blue_detector(tmp_path / "blue.onnx")
+    words = ["--pairs", tmp_path, "--detector", detector, "--model", negative]
+    words += ["--json", tmp_path / "figures.json", "--pictures", tmp_path / "boxes"]
+    assert deblur_bench("detection", *words) == 0
+    out = capsys.readouterr().out
+    assert "2 references in 1 pictures" in out
+    assert "negative: F1 over the blurred pictures' is of too few pictures" in out
+    document = json.loads((tmp_path / "figures.json").read_text(), parse_constant=refuse_constant)
+    figures = document["figures"]
+    assert (document["kind"], figures["references"]) == ("detection", 2)
+    counts = {"right": 1, "wrong": 0, "missed": 1}
+    assert figures["totals"] == {
+        "blurred": {**counts, "precision": 1, "recall": 0.5, "f1": pytest.approx(2 / 3)},
+        "negative": {
+            **counts, "wrong": 62, "precision": 1 / 63, "recall": 0.5, "f1": pytest.approx(2 / 65),
+        },
+        "sharp": {"right": 2, "wrong": 0, "missed": 0, "precision": 1, "recall": 1, "f1": 1},
+    }  # fmt: skip
+    assert figures["by_class"]["blurred"] == {"class 1": counts}
+    assert figures["pictures"][0]["counts"]["blurred"] == counts
+    assert (figures["detector"]["input"], figures["detector"]["score"]) == ([64, 64], 0.3)
+    assert figures["by_score"][0]["score"] == 0.1
+    assert figures["by_score"][0]["totals"]["sharp"]["right"] == 2
+    assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["0001-a.png"]
+
+
+def test_detection_of_photos_says_where_there_is_nothing_to_find(
+    blue_detector: Callable[..., Path], negative: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("skimage")
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "a.png"), np.zeros((64, 64, 3), np.uint8))
+    words = ["--photos", tmp_path / "photos", "--model", negative, "--json", tmp_path / "f.json"]
+    assert deblur_bench("detection", "--detector", blue_detector(tmp_path / "b.onnx"), *words) == 2
+    err = capsys.readouterr().err
+    assert "found nothing in 1 of them" in err
+    assert not (tmp_path / "f.json").exists()
+    assert deblur_bench("detection", "--detector", negative, *words) == 2
+    assert "YOLOX's layout" in capsys.readouterr().err
+    assert deblur_bench("detection", "--detector", negative, "--model", negative) == 2
+    assert "expected one of --pairs and --photos, found 0" in capsys.readouterr().err
+
+
+def test_detection_wants_onnx_runtime(
+    negative: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("skimage")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find_spec(name)
+    )
+    assert deblur_bench("detection", "--detector", negative, "--pairs", "pairs") == 2
+    assert 'no onnxruntime; pip install ".[cpu]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("size", ["64x", "64", "x64", "64x64x3", "axb", "8x64", "64x-64", "0x0"])
