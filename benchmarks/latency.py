@@ -21,11 +21,13 @@ from deblurgan.benchmarks.peak import Peak, drop_slow_int8, find_product, share_
 from deblurgan.benchmarks.worker_process import Opened, Refused, WorkerProcess
 from deblurgan.benchmarks.workload import PAPER, Workload
 from deblurgan.runtime.console import check_interrupted
+from deblurgan.runtime.tiling.memory import format_memory, free_memory
 
 FEWEST_RUNS = 10  # below that quartiles say nothing
 NOISY_SPREAD = 0.10  # of the median, between the quartiles
 NOISY_TAIL = 2.0  # times the median, at the 99th percentile
 PEAK_CALLS = 3  # in a round
+LEAST_FREE = 512 << 20  # bytes; all rows of a size are in memory together
 
 Verdict = Literal["valid", "noisy", "refused"]
 
@@ -196,6 +198,13 @@ def open_all(
     refused = {}
     for workload in workloads:
         step(workload)
+        free = free_memory()
+        if free is not None and free < LEAST_FREE:
+            refused[workload] = (
+                f"only {format_memory(free)} of memory free beside the other rows of this size: "
+                "measure fewer at a time"
+            )
+            continue
         try:
             worker = workers.enter_context(WorkerProcess(workload))
             ready.append((worker, Taken(workload, worker.opened)))
