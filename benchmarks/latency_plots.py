@@ -11,7 +11,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from deblurgan.benchmarks.latency import Row
+from deblurgan.benchmarks.latency_rows import Row
 from deblurgan.benchmarks.paper import PAPER_TIME
 from deblurgan.runtime.errors import DeblurError
 

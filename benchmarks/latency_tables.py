@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from deblurgan.benchmarks.latency import Percentiles, Row
+from deblurgan.benchmarks.latency_rows import Percentiles, Row
 from deblurgan.benchmarks.paper import PAPER_TIME, PublishedTime
 from deblurgan.benchmarks.peak import Peak
 

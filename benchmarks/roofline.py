@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from deblurgan.benchmarks.latency import Row
 from deblurgan.benchmarks.latency_plots import (
     PRECISION_COLOURS,
     assign_markers,
@@ -20,6 +19,7 @@ from deblurgan.benchmarks.latency_plots import (
     one_at_a_time,
     to_png,
 )
+from deblurgan.benchmarks.latency_rows import Row
 from deblurgan.benchmarks.peak import Peak
 from deblurgan.runtime.errors import DeblurError
 

@@ -22,9 +22,10 @@ from rich.console import Console
 
 from deblurgan.benchmarks import app as bench
 from deblurgan.benchmarks import latency
-from deblurgan.benchmarks.latency import Budget, Row, Taken, measure_latency, percentiles
+from deblurgan.benchmarks.latency import Budget, measure_latency
 from deblurgan.benchmarks.latency_choice import Choice, choose_workloads
 from deblurgan.benchmarks.latency_plots import draw_latency, draw_scaling
+from deblurgan.benchmarks.latency_rows import Row, Taken, make_row, percentiles
 from deblurgan.benchmarks.latency_tables import (
     CSV_COLUMNS,
     compare_with_published,
@@ -185,7 +186,7 @@ def test_a_wide_spread_and_a_long_tail_are_noise() -> None:
     assert "99th percentile" in percentiles([[1.0] * 28 + [5.0, 5.0]]).noise
     workload = engine("a")
     taken = Taken(workload, opened(workload), [[1.0, 1.2, 0.8] * 10], [[]])
-    assert latency.make_row(taken, None, {}).verdict == "noisy"
+    assert make_row(taken, None, {}).verdict == "noisy"
 
 
 class Slow:
