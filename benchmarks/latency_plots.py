@@ -69,13 +69,13 @@ def draw_scaling(rows: Sequence[Row]) -> bytes:
     figure = Figure(figsize=(15, 6), layout="constrained")
     panels = figure.subplots(1, 3)
     draw_panel(panels[0], with_figures, pixels, "pixels a frame", lambda growth: growth,
-               lambda row: (row.batch, row.threads))  # fmt: skip
+               lambda row: (-row.batch, row.threads))  # fmt: skip
     draw_panel(panels[1], with_figures, lambda row: row.batch, "frames at once",
                lambda growth: growth,
                lambda row: (row.width, row.height, row.threads))  # fmt: skip
     draw_panel(panels[2], with_figures, lambda row: row.threads, "threads",
                lambda growth: 1 / growth,
-               lambda row: (row.width, row.height, row.batch))  # fmt: skip
+               lambda row: (row.width, row.height, -row.batch))  # fmt: skip
     label_sizes(panels[0], with_figures)
     panels[0].set(title="ideal: as many times the time as pixels", ylabel="milliseconds a call")
     panels[1].set(title="ideal: as many times the time as frames")
@@ -98,7 +98,9 @@ def draw_panel(
     ideal: Callable[[float], float],
     fixed: Callable[[Row], tuple[int, ...]],
 ) -> None:
-    """Of the settings that are held fixed, those with the most points, and then the largest."""
+    """Of the settings that are held fixed, those with the most points, then the largest
+    frames, the smallest batch and the most threads.
+    """
     groups: dict[tuple[int, ...], dict[tuple[str, str, str], dict[int, Row]]] = defaultdict(
         lambda: defaultdict(dict)
     )
@@ -155,15 +157,25 @@ def label_sizes(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def set_ticks(axes: Any, labels: dict[int, str]) -> None:
-    axes.set_xticks(list(labels), list(labels.values()))
+    turned = max(map(len, labels.values()), default=0) > 5
+    axes.set_xticks(
+        list(labels),
+        list(labels.values()),
+        rotation=30 if turned else 0,
+        ha="right" if turned else "center",
+    )
     axes.set_xticks([], minor=True)
+
+
+def write_number(value: float, _: int) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def finish(axes: Any) -> None:
     """Numbers as people write them, on an axis of powers."""
     axes.grid(alpha=0.3, which="both")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(write_number))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 

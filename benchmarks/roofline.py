@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from deblurgan.benchmarks.latency_plots import (
     PRECISION_COLOURS,
@@ -18,6 +19,7 @@ from deblurgan.benchmarks.latency_plots import (
     finish,
     one_at_a_time,
     to_png,
+    write_number,
 )
 from deblurgan.benchmarks.latency_rows import Row
 from deblurgan.benchmarks.peak import Peak
@@ -43,7 +45,9 @@ def draw_roofline(rows: Sequence[Row], peaks: Sequence[Peak]) -> bytes:
             remedy="see what the rows and the peaks were refused for",
         )
     shown = [row for row in measured if row.device == device and row.threads == most]
-    figure = Figure(figsize=(10, 0.2 * len(shown) + 6), layout="constrained")
+    figure = Figure(
+        figsize=(10, 0.12 * len({(r.model, r.engine) for r in shown}) + 6), layout="constrained"
+    )
     axes = figure.subplots()
     at = [intensity(row) for row in shown]
     knees = [peak.rate / copies[0] for peak in products]
@@ -73,6 +77,7 @@ def draw_roofline(rows: Sequence[Row], peaks: Sequence[Peak]) -> bytes:
              title=f"Roofline of this {name}{threads}, measured; larger: a larger frame, "
              "hollow: noisy")  # fmt: skip
     finish(axes)
+    axes.xaxis.set_major_formatter(FuncFormatter(write_number))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2,
                   fontsize=8)  # fmt: skip
     return to_png(figure)

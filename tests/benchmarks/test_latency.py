@@ -381,6 +381,36 @@ def test_the_command_writes_all_that_it_is_asked_for(
     assert "published" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_checkpoint_is_run_in_pytorch_and_exported_in_every_precision_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx")
+    checkpoint = pytest.importorskip("deblurgan.train.checkpoint")
+    networks = pytest.importorskip("deblurgan.train.networks")
+    from deblurgan.benchmarks import peak
+
+    monkeypatch.setattr(peak, "choose_peaks", lambda devices, threads: [])
+    small = networks.EdgeGenerator(networks.EdgeSettings(channels=4, blocks=0, deep_blocks=1))
+    checkpoint.save_checkpoint(tmp_path / "small.safetensors", small, {})
+    assert deblur_bench(
+        "latency", "--checkpoint", tmp_path / "small.safetensors", "--precision", "fp32",
+        "--precision", "int8", "--backend", "openvino", "--size", "64x48", "--threads", 1,
+        "--peer", "channels-last", "--runs", 10, "--no-stream", "--json", tmp_path / "rows.json",
+    ) == 0  # fmt: skip
+    rows = json.loads((tmp_path / "rows.json").read_text())["figures"]["rows"]
+    assert [(row["model"], row["precision"], row["engine"]) for row in rows] == [
+        ("small-fp32", "fp32", "openvino"),
+        ("small-int8", "int8", "openvino"),
+        ("paper", "fp32", "pytorch channels-last"),
+        ("small", "fp32", "pytorch channels-last"),
+    ]
+    fp32, int8, paper, eager = rows
+    assert fp32["multiply_adds"] == int8["multiply_adds"] == eager["multiply_adds"]
+    assert int8["bytes_moved"] * 4 == fp32["bytes_moved"]
+    assert paper["multiply_adds"] > 100 * eager["multiply_adds"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
