@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.measure import Measurement
 
 from deblurgan.benchmarks.commands.results import (
@@ -212,8 +213,9 @@ def show(found: Any, video: Any) -> None:
 
     table = latency_table(found.rows)
     # A narrow terminal breaks lines, which reads better than cells that are cut.
-    wide = output.options.update(width=1000)
-    output.print(table, width=max(output.width, Measurement.get(output, wide, table).maximum))
+    natural = Measurement.get(output, output.options.update(max_width=1000), table).maximum
+    wide = Console(file=output.file, width=max(output.width, natural), highlight=False)
+    wide.print(table)
     for remark in remarks(found.rows):
         output.print(remark, markup=False)
     output.print(peaks_table(found.peaks))

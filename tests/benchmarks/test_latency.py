@@ -22,6 +22,7 @@ from rich.console import Console
 
 from deblurgan.benchmarks import app as bench
 from deblurgan.benchmarks import latency
+from deblurgan.benchmarks.commands import latency as command
 from deblurgan.benchmarks.latency import Budget, measure_latency
 from deblurgan.benchmarks.latency_choice import Choice, choose_workloads
 from deblurgan.benchmarks.latency_plots import draw_latency, draw_scaling
@@ -309,6 +310,16 @@ def test_the_table_has_every_row_and_the_papers() -> None:
     said = "\n".join(remarks(ROWS))
     assert "refused: bad fp32: why" in said
     assert "resolution and precision not stated" in said
+
+
+def test_no_cell_is_cut_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "output", Console(width=40, soft_wrap=True))
+    command.show(latency.Latencies(ROWS, PEAKS[:1]), None)
+    shown = capsys.readouterr().out
+    assert "pytorch eager" in shown
+    assert "engine only" in shown
 
 
 def test_the_comparison_with_the_paper_says_what_it_does_not_know() -> None:
