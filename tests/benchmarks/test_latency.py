@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
@@ -366,8 +367,8 @@ def test_nothing_to_draw_is_told() -> None:
 
 
 def test_the_command_writes_all_that_it_is_asked_for(
-    negative: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    make_clip: Callable[..., Path], negative: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     pytest.importorskip("torch")
     pytest.importorskip("onnxruntime")
@@ -380,7 +381,7 @@ def test_the_command_writes_all_that_it_is_asked_for(
     words = [word for name, path in files.items() for word in (f"--{name}", path)]
     assert deblur_bench(
         "latency", "--model", negative, "--backend", "onnxruntime", "--size", "64x48", "--threads",
-        1, "--no-peers", "--runs", 10, *words,
+        1, "--no-peers", "--runs", 10, "--clip", make_clip(tmp_path / "in.mp4"), *words,
     ) == 0  # fmt: skip
     assert all(path.stat().st_size for path in files.values())
     result = json.loads(files["json"].read_text())
@@ -388,6 +389,7 @@ def test_the_command_writes_all_that_it_is_asked_for(
     (only,) = result["figures"]["rows"]
     assert only["name"] == "negative fp32 onnxruntime 64x48 batch 1 threads 1"
     assert only["frame"]["runs"] == only["engine_only"]["runs"] == 10
+    assert result["figures"]["video"]["frames"] == 12
     assert result["figures"]["published"]["seconds"] == 0.85
     assert "published" in capsys.readouterr().out
 
