@@ -1,4 +1,6 @@
-"""What a figure was measured with: the machine, and the versions of all that takes part."""
+"""What a figure was measured with: the machine, its state, and the versions of all that
+takes part.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from deblurgan.benchmarks.machine_state import MachineState, read_state
 from deblurgan.runtime.backends import available_threads
 from deblurgan.runtime.tensorrt.device import find_device
 
@@ -19,7 +22,9 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Environment:
-    """``threads`` are the processors that this process may use, of ``cores``."""
+    """``threads`` are the processors that this process may use, of ``cores``; ``state`` is the
+    machine's when the result is written.
+    """
 
     processor: str
     cores: int
@@ -28,6 +33,7 @@ class Environment:
     python: str
     gpu: str | None
     versions: dict[str, str] = field(default_factory=dict)
+    state: MachineState | None = None
 
 
 def describe_environment() -> Environment:
@@ -41,6 +47,7 @@ def describe_environment() -> Environment:
         python=platform.python_version(),
         gpu=None if device is None else device.description,
         versions=find_versions(),
+        state=read_state(),
     )
 
 
