@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "examples/README.md",
+    ROOT / "docs/benchmarks.md",
     ROOT / "docs/jetson.md",
+    ROOT / "docs/python.md",
     ROOT / "docs/ladder/README.md",
     *(ROOT / "runtime/models").glob("*.md"),
 ]

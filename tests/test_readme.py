@@ -33,6 +33,8 @@ SMALL_PAPER = " ".join(
 )  # fmt: skip
 SMALLER = {
     "--time-limit 2h": "--time-limit 2s",
+    "deblur-bench latency": "deblur-bench latency --no-peers --runs 10",
+    "--size 640x360": "--size 64x48",
     "--size 1280x720": "--size 64x48",
     "--recipe mine.toml": f"--recipe mine.toml {SMALL_PAPER}",
     "deblur-bench training": f"deblur-bench training {SMALL_PAPER}",

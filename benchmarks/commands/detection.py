@@ -122,7 +122,7 @@ def detection_command(
 
 
 def show(report: DetectionReport) -> None:
-    from deblurgan.benchmarks.published import DETECTION_CAUTION, PUBLISHED_DETECTION
+    from deblurgan.benchmarks.paper import DETECTION, DETECTION_NOTE
 
     names = ("right", "wrong", "missed", "precision", "recall", "F1")
     columns = [Column(name, justify="right") for name in names]
@@ -131,7 +131,7 @@ def show(report: DetectionReport) -> None:
         shares = (counts.precision, counts.recall, counts.f1)
         numbers = (counts.right, counts.wrong, counts.missed)
         table.add_row(name, *map(str, numbers), *map(as_text, shares))
-    for row in PUBLISHED_DETECTION:
+    for row in DETECTION:
         shares = (row.precision, row.recall, row.f1)
         table.add_row(f"paper: {row.pictures}", "", "", "", *map(as_text, shares))
     output.print(table)
@@ -142,7 +142,7 @@ def show(report: DetectionReport) -> None:
     for name in models_of(report):
         output.print(f"{name}: F1 over the blurred pictures' is {sureness(report.f1_gain(name))}")
     show_scores(report)
-    output.print(DETECTION_CAUTION)
+    output.print(DETECTION_NOTE)
 
 
 def show_scores(report: DetectionReport) -> None:

@@ -203,19 +203,16 @@ def show_lengths(measured: list[ModelQuality]) -> None:
 
 
 def show_published(pictures: Pictures) -> None:
-    from deblurgan.benchmarks.published import CAUTION, PUBLISHED, TEST_PAIRS
+    from deblurgan.benchmarks.paper import GOPRO, QUALITY, SSIM_NOTE, TEST_PAIRS
 
     table = Table("published: GoPro's test set", "PSNR", "SSIM", "CW-SSIM", "source", **PLAIN)
-    for row in PUBLISHED:
-        table.add_row(
-            row.method,
-            f"{row.psnr:.2f}",
-            "" if row.ssim is None else f"{row.ssim:.3f}",
-            "" if row.cw_ssim is None else f"{row.cw_ssim:.3f}",
-            row.source,
-        )
+    for row in QUALITY:
+        if row.data != GOPRO or row.ssim is None or "ssim" in row.recalled:
+            continue
+        columns = ("", f"{row.ssim:.3f}") if row.is_cw_ssim else (f"{row.ssim:.3f}", "")
+        table.add_row(row.method, f"{row.psnr:.2f}", *columns, row.source)
     output.print(table)
-    output.print(CAUTION)
+    output.print(SSIM_NOTE)
     if pictures.layout != "gopro" or len(pictures) != TEST_PAIRS:
         output.print(
             f"Theirs are means over GoPro's {TEST_PAIRS:,} test pairs, ours over {len(pictures)} "
