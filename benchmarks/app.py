@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deblurgan.benchmarks.commands.curves import curves_command
+from deblurgan.benchmarks.commands.gate import gate_command
 from deblurgan.benchmarks.commands.gpu import gpu_command
 from deblurgan.benchmarks.commands.quality import quality_command
 from deblurgan.benchmarks.commands.speed import speed_command
@@ -15,6 +16,7 @@ app.command("quality", no_args_is_help=True)(quality_command)
 app.command("speed")(speed_command)
 app.command("video", no_args_is_help=True)(video_command)
 app.command("training", no_args_is_help=True)(training_command)
+app.command("gate", no_args_is_help=True)(gate_command)
 app.command("gpu")(gpu_command)
 app.command("curves", no_args_is_help=True)(curves_command)
 

@@ -1,0 +1,169 @@
+"""Whether work has become slower than allowed: times in, one of three outcomes out.
+
+What is compared is the logarithm of work by reference, so that a machine twice as slow
+changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE = 0.99
+RESAMPLES = 2000
+# Below this many a resample says little of how processes differ.
+FEWEST_PROCESSES = 4
+TRIMMED = 0.2  # the share of a process's rounds that is cut off at each end
+
+
+class Outcome(Enum):
+    """Values are exit statuses; 1 and 2 are those of errors."""
+
+    PASS = 0
+    REGRESSION = 3
+    INCONCLUSIVE = 4
+
+
+@dataclass(frozen=True)
+class Process:
+    """What one process measured, in rounds: seconds of a frame (or of a job), and seconds of
+    the reference in the same round.
+    """
+
+    work: tuple[float, ...]
+    reference: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        times = (*self.work, *self.reference)
+        if not self.work or len(self.work) != len(self.reference):
+            raise ValueError("as many rounds of the work as of the reference, and one at least")
+        if not all(math.isfinite(seconds) and seconds > 0 for seconds in times):
+            raise ValueError("seconds are above 0")
+
+    @property
+    def log_ratios(self) -> NDArray[np.float64]:
+        return np.log(self.work) - np.log(self.reference)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How many times as long the work takes as in the baseline, against the reference: the
+    estimate and its interval; ``spread`` is the share by which processes differ.
+    """
+
+    change: float
+    low: float
+    high: float
+    spread: float
+    outcome: Outcome
+
+
+def settle(
+    baseline: Sequence[Process],
+    measure: Callable[[], Process],
+    most: float,
+    budget: float,
+    *,
+    watch: Callable[[float], object] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[Comparison, list[Process]]:
+    """Measure one process after the other until it is a pass or a regression, or until
+    ``budget`` seconds are spent: the comparison, and what was measured. ``watch`` is told the
+    seconds that are.
+
+    To look after each process makes one of the looks err more often than one look would; the
+    confidence of each is higher for it.
+    """
+    now: list[Process] = []
+    start = clock()
+    while True:
+        now.append(measure())
+        spent = clock() - start
+        watch(spent)
+        found = compare(baseline, now, most)
+        if found.outcome is not Outcome.INCONCLUSIVE or spent >= budget:
+            return found, now
+
+
+def collect(
+    measure: Callable[[], Process],
+    budget: float,
+    *,
+    watch: Callable[[float], object] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Process]:
+    """For a baseline: as many as the budget has room for, and ``FEWEST_PROCESSES`` at least."""
+    measured: list[Process] = []
+    start = clock()
+    while len(measured) < FEWEST_PROCESSES or clock() - start < budget:
+        measured.append(measure())
+        watch(clock() - start)
+    return measured
+
+
+def compare(
+    baseline: Sequence[Process],
+    now: Sequence[Process],
+    most: float,
+    *,
+    confidence: float = CONFIDENCE,
+) -> Comparison:
+    """``most`` is the slowdown that is allowed, 0.05 for 5 %.
+
+    A regression where the whole interval lies above it, a pass where all of it lies below,
+    inconclusive between, and with fewer than ``FEWEST_PROCESSES`` on either side. The same
+    samples give the same answer.
+    """
+    random = np.random.default_rng(0)
+    figures = [float(np.mean(centres(side))) for side in (now, baseline)]
+    change = figures[0] - figures[1]
+    errors = resample(now, random) - resample(baseline, random)
+    low, high = change + np.quantile(errors, [(1 - confidence) / 2, (1 + confidence) / 2])
+    enough = min(len(baseline), len(now)) >= FEWEST_PROCESSES
+    return Comparison(
+        math.exp(change),
+        math.exp(low),
+        math.exp(high),
+        float(np.std(centres(now))),
+        decide(low, high, math.log1p(most)) if enough else Outcome.INCONCLUSIVE,
+    )
+
+
+def decide(low: float, high: float, most: float) -> Outcome:
+    if low > most:
+        return Outcome.REGRESSION
+    return Outcome.PASS if high < most else Outcome.INCONCLUSIVE
+
+
+def centres(processes: Sequence[Process]) -> NDArray[np.float64]:
+    return np.array([trimmed_mean(process.log_ratios) for process in processes])
+
+
+def trimmed_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Along the last axis; a fifth at each end may be anything."""
+    cut = int(values.shape[-1] * TRIMMED)
+    kept = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut]
+    return np.asarray(kept.mean(axis=-1))
+
+
+def resample(processes: Sequence[Process], random: np.random.Generator) -> NDArray[np.float64]:
+    """Errors that the mean of the processes may have: processes drawn from those that were,
+    and of each its rounds from those that were, so that both kinds of noise are in it.
+    """
+    count = len(processes)
+    drawn = np.empty((RESAMPLES, count))  # of each process, had it measured other rounds
+    for index, process in enumerate(processes):
+        ratios = process.log_ratios
+        picked = random.integers(0, len(ratios), (RESAMPLES, len(ratios)))
+        drawn[:, index] = trimmed_mean(ratios[picked])
+    which = random.integers(0, count, (RESAMPLES, count))
+    means = np.take_along_axis(drawn, which, axis=1).mean(axis=1)
+    # Drawn with replacement, few differ less than they do.
+    few = math.sqrt(count / (count - 1)) if count > 1 else 1.0
+    return np.asarray((means - np.mean(centres(processes))) * few)
