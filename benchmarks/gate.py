@@ -19,7 +19,7 @@ CONFIDENCE = 0.99
 RESAMPLES = 2000
 # Below this many a resample says little of how processes differ.
 FEWEST_PROCESSES = 4
-TRIMMED = 0.2  # the share of a process's rounds that is cut off at each end
+TRIMMED = 0.25  # the share of a process's rounds that is cut off at each end
 
 
 class Outcome(Enum):
@@ -146,7 +146,7 @@ def centres(processes: Sequence[Process]) -> NDArray[np.float64]:
 
 
 def trimmed_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Along the last axis; a fifth at each end may be anything."""
+    """Along the last axis; a quarter at each end may be anything."""
     cut = int(values.shape[-1] * TRIMMED)
     kept = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut]
     return np.asarray(kept.mean(axis=-1))

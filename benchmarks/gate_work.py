@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -31,9 +32,9 @@ from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 
-BLOCK = 0.05  # seconds of one turn: short next to what changes a machine's speed
+BLOCK = 0.03  # seconds of one turn: short next to what changes a machine's speed
 WARM_UP = 0.3  # seconds
-FEWEST_ROUNDS = 5  # of a process, for a fifth of them to be cut off at each end
+FEWEST_ROUNDS = 8  # of a process, for a quarter of them to be cut off at each end
 LONGEST_START = 120.0  # seconds, to load an engine and do what takes longest
 
 Repeat = Callable[[int], object]
@@ -106,6 +107,8 @@ def measure(work: Work, seconds: float) -> Process:
     """Turns in this process: reference, work, work, reference, so that a speed that drifts
     hits both alike.
     """
+    # A clip is read, deblurred and written at the same time.
+    clock = partial(own_seconds, is_serial=work.threads == 1 and work.clip is None)
     with (
         Deblurrer(work.model, backend=work.backend, threads=work.threads, tile=None) as deblurrer,
         tempfile.TemporaryDirectory() as folder,
@@ -130,10 +133,10 @@ def measure(work: Work, seconds: float) -> Process:
         rounds: list[tuple[float, float]] = []
         start = time.monotonic()
         while len(rounds) < FEWEST_ROUNDS or time.monotonic() - start < seconds:
-            before = own_seconds(lambda: again(turns))
-            first = own_seconds(lambda: run(frames + extra // 2))
-            second = own_seconds(lambda: run(frames + extra - extra // 2))
-            after = own_seconds(lambda: again(turns))
+            before = clock(lambda: again(turns))
+            first = clock(lambda: run(frames + extra // 2))
+            second = clock(lambda: run(frames + extra - extra // 2))
+            after = clock(lambda: again(turns))
             rounds.append(((first + second) / (2 * frames), (before + after) / (2 * turns)))
     return Process(tuple(work for work, _ in rounds), tuple(other for _, other in rounds))
 
@@ -148,9 +151,9 @@ def repeating(work: Callable[[], object]) -> Repeat:
 
 def warm_up(run: Repeat) -> int:
     """How many fill a block, once caches, memory and clocks have settled."""
-    times, start = [own_seconds(lambda: run(1))], time.monotonic()
+    times, start = [own_seconds(lambda: run(1), is_serial=True)], time.monotonic()
     while time.monotonic() - start < WARM_UP:
-        times.append(own_seconds(lambda: run(1)))
+        times.append(own_seconds(lambda: run(1), is_serial=True))
     return max(1, round(BLOCK / statistics.median(times)))
 
 

@@ -10,21 +10,26 @@ from pathlib import Path
 THREADS = Path("/proc/self/task")
 
 
-def own_seconds(work: Callable[[], object]) -> float:
+def own_seconds(work: Callable[[], object], *, is_serial: bool) -> float:
     """Wall seconds of ``work``, less those that its threads stood ready to run and did not.
 
     Sleeping, waiting for a lock or for a disk counts: that is the work's own doing. Where the
     system does not tell the time in its queue (Linux does), it is plain wall time.
+
+    Of work that ``is_serial`` one thread is ready at a time, so all their waiting is wall time.
+    Threads that work together wait at the same time: the one that waited longest held up the
+    others for so long at least, and their sum would count what nobody waited for.
     """
-    queued = queued_seconds()
+    # To read takes time as well, and may have to wait: that is between the two looks at the
+    # clock, so that what is taken off is never more than what is in them.
     start = time.perf_counter()
+    queued = queued_seconds()
     work()
-    wall = time.perf_counter() - start
     later = queued_seconds()
-    # Threads that work together wait at the same time: the one that waited longest held up the
-    # others for so long at least, and their sum would count what nobody waited for.
-    waited = max((later[name] - queued.get(name, 0.0) for name in later), default=0.0)
-    return wall - min(max(waited, 0.0), wall * (1 - 1e-3))
+    wall = time.perf_counter() - start
+    waits = [max(later[name] - queued.get(name, 0.0), 0.0) for name in later]
+    waited = sum(waits) if is_serial else max(waits, default=0.0)
+    return max(wall - waited, wall * 1e-3)
 
 
 def queued_seconds() -> dict[str, float]:

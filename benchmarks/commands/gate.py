@@ -34,7 +34,7 @@ from deblurgan.runtime.model_store import DEFAULT, find_model
 
 ENGINES = ("openvino", "onnxruntime")
 SIZE = "320x180"
-PROCESS = 1.5  # seconds of measuring in each process; its start takes another one
+PROCESS = 1.0  # seconds of measuring in each process; its start takes another
 
 
 def gate_command(
