@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.99
-RESAMPLES = 2000
+RESAMPLES = 10_000
 # Below this many a resample says little of how processes differ.
 FEWEST_PROCESSES = 4
 TRIMMED = 0.25  # the share of a process's rounds that is cut off at each end
@@ -153,17 +153,14 @@ def trimmed_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def resample(processes: Sequence[Process], random: np.random.Generator) -> NDArray[np.float64]:
-    """Errors that the mean of the processes may have: processes drawn from those that were,
-    and of each its rounds from those that were, so that both kinds of noise are in it.
+    """Errors that the mean of the processes may have: as many drawn from those that were, with
+    replacement. That a process's rounds are noisy is in how the processes differ.
     """
-    count = len(processes)
-    drawn = np.empty((RESAMPLES, count))  # of each process, had it measured other rounds
-    for index, process in enumerate(processes):
-        ratios = process.log_ratios
-        picked = random.integers(0, len(ratios), (RESAMPLES, len(ratios)))
-        drawn[:, index] = trimmed_mean(ratios[picked])
-    which = random.integers(0, count, (RESAMPLES, count))
-    means = np.take_along_axis(drawn, which, axis=1).mean(axis=1)
-    # Drawn with replacement, few differ less than they do.
-    few = math.sqrt(count / (count - 1)) if count > 1 else 1.0
-    return np.asarray((means - np.mean(centres(processes))) * few)
+    found = centres(processes)
+    count = len(found)
+    if count == 1:
+        return np.zeros(RESAMPLES)
+    errors = found[random.integers(0, count, (RESAMPLES, count))].mean(axis=1) - found.mean()
+    # A few differ less than many would, and tell only roughly how much: for normal noise this
+    # makes it Student's distribution.
+    return np.asarray(errors * np.sqrt(count / random.chisquare(count - 1, RESAMPLES)))

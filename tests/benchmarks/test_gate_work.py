@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,10 +44,49 @@ def test_an_error_comes_out_of_the_process_as_it_was(work: Work) -> None:
     assert not isinstance(error.value, Failure)
 
 
-def test_what_is_wrong_in_the_process_is_a_failure_of_ours(work: Work) -> None:
-    broken = replace(work, reference="engine", backend="openvino", threads=-5)
-    with pytest.raises((Failure, DeblurError)):
-        measure_in_process(broken, 0.01)
+@pytest.mark.parametrize("how", ["error", "death"])
+def test_what_goes_wrong_in_the_process_is_a_failure_of_ours(
+    how: str, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_work, "send_measurement", raise_there if how == "error" else die)
+    with pytest.raises(Failure, match="status 7|status 1"):
+        measure_in_process(work, 0.01)
+
+
+def raise_there(*_: object) -> None:
+    raise SystemExit(1)
+
+
+def die(*_: object) -> None:
+    os._exit(7)
+
+
+def test_a_process_that_does_not_end_is_ended(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_work, "send_measurement", sleep_on)
+    monkeypatch.setattr(gate_work, "LONGEST_START", 0.2)
+    with pytest.raises(Failure, match="nothing after"):
+        measure_in_process(work, 0.01)
+    assert multiprocessing.active_children() == []
+
+
+def sleep_on(*_: object) -> None:
+    time.sleep(100)
+
+
+def test_an_exception_there_is_one_line_here(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(*_: object) -> None:
+        raise ZeroDivisionError("by\nnothing")
+
+    monkeypatch.setattr(gate_work, "measure", measure)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        gate_work.send_measurement(sender, work, 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    error = receiver.recv()
+    assert isinstance(error, Failure)
+    assert "ZeroDivisionError: by nothing" in str(error)
 
 
 def test_turns_are_taken_and_the_planted_share_is_the_works_alone(

@@ -31,8 +31,8 @@ def test_the_stack_is_a_valid_onnx_file(is_int8: bool) -> None:
 
 # A baseline holds for one reference: whoever changes it changes its VERSION as well.
 DIGESTS = {
-    (1, False): "FP32",
-    (1, True): "INT8",
+    (1, False): "1bf15dc6a5235fa4",
+    (1, True): "c274f7662ed15401",
 }
 
 

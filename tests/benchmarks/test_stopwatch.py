@@ -25,28 +25,30 @@ def set_queues(monkeypatch: pytest.MonkeyPatch, *readings: dict[str, float]) -> 
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "own"),
+    ("before", "after", "serial", "parallel"),
     [
-        ({}, {}, 4.0),  # a system that does not tell
-        ({"1": 5.0}, {"1": 6.0}, 3.0),
-        ({"1": 5.0, "2": 1.0}, {"1": 6.0, "2": 2.5}, 2.5),  # both waited, at the same time
-        ({"1": 5.0}, {"1": 5.0, "2": 1.5}, 2.5),  # a thread that is new
-        ({"1": 5.0, "2": 9.0}, {"1": 5.5}, 3.5),  # one that has ended
+        ({}, {}, 4.0, 4.0),  # a system that does not tell
+        ({"1": 5.0}, {"1": 6.0}, 3.0, 3.0),
+        ({"1": 5.0, "2": 1.0}, {"1": 6.0, "2": 2.5}, 1.5, 2.5),
+        ({"1": 5.0}, {"1": 5.0, "2": 1.5}, 2.5, 2.5),  # a thread that is new
+        ({"1": 5.0, "2": 9.0}, {"1": 5.5}, 3.5, 3.5),  # one that has ended
     ],
 )
-def test_the_longest_wait_in_the_queue_is_taken_off(
+def test_waiting_in_the_queue_is_taken_off(
     before: dict[str, float],
     after: dict[str, float],
-    own: float,
+    serial: float,
+    parallel: float,
     clock: list[float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    set_queues(monkeypatch, before, after)
+    set_queues(monkeypatch, before, after, before, after)
 
     def work() -> None:
         clock[0] += 4
 
-    assert own_seconds(work) == pytest.approx(own)
+    assert own_seconds(work, is_serial=True) == pytest.approx(serial)
+    assert own_seconds(work, is_serial=False) == pytest.approx(parallel)
 
 
 def test_some_time_is_left_whatever_the_queues_say(
@@ -57,7 +59,7 @@ def test_some_time_is_left_whatever_the_queues_say(
     def work() -> None:
         clock[0] += 4
 
-    assert 0 < own_seconds(work) < 4
+    assert 0 < own_seconds(work, is_serial=True) < 4
 
 
 def test_queues_are_read_as_linux_writes_them(
