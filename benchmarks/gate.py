@@ -3,11 +3,12 @@
 What is compared is the logarithm of work by reference, so that a machine twice as slow
 changes nothing.
 
-How often is what? With no change and 5 % allowed, the interval of 99 % has to be narrower than
-4.9 % to each side. Where processes differ by 1 %, six in the baseline and four now make it some
-3 %: nineteen of twenty pass at the first look, the others after a few more. 15 % lie 9 % beyond
-the limit, and are found while processes differ by up to 3 %. What is 5 % slower to the point
-can be told by no budget: it is inconclusive, and called a regression once in two hundred looks.
+With no change and 5 % allowed, the interval has to be narrower than 4.9 % to each side. Where
+processes differ by 1 %, eight of them in the baseline and four now make it 2.9 %: nine of ten
+such comparisons pass at the first look, and all by the tenth. Where they differ by 2 %, four of
+ten pass at the first and nearly all by the twentieth. A slowdown of 15 % lies 9 % beyond the
+limit, and is found at the first look in both cases. What is slower by 5 % to the point no budget
+can tell: it is inconclusive but for one time in thirty.
 """
 
 from __future__ import annotations

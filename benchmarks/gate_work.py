@@ -95,12 +95,15 @@ def failure(found: str) -> Failure:
 def send_measurement(sender: Connection, work: Work, seconds: float) -> None:
     """In the new process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started it ends it
+    result: Process | DeblurError
     try:
-        sender.send(measure(work, seconds))
+        result = measure(work, seconds)
     except DeblurError as error:
-        sender.send(error)
+        result = error
     except Exception as error:
-        sender.send(failure(f"{type(error).__name__}: {error}"))
+        result = failure(f"{type(error).__name__}: {error}")
+    with suppress(BrokenPipeError):  # whoever started it was killed
+        sender.send(result)
 
 
 def measure(work: Work, seconds: float) -> Process:
