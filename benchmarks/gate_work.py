@@ -35,9 +35,10 @@ from deblurgan.runtime.video.source import VideoSource
 BLOCK = 0.03  # seconds of one turn: short next to what changes a machine's speed
 WARM_UP = 0.3  # seconds
 FEWEST_ROUNDS = 8  # of a process, for a quarter of them to be cut off at each end
-LONGEST_START = 120.0  # seconds, to load an engine and do what takes longest
+LONGEST_START = 600.0  # seconds, to load an engine, and for the fewest rounds of slow work
 
 Repeat = Callable[[int], object]
+Clock = Callable[[Callable[[], object]], float]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def measure_in_process(work: Work, seconds: float) -> Process:
 
 
 def failure(found: str) -> Failure:
-    remedy = "see what the same model does in: deblur-video IN OUT --backend NAME"
+    remedy = "choose a smaller --size or fewer --frames, or see what deblur-video does with the same model"
     return Failure("gate", expected="a process that measures", found=found, remedy=remedy)
 
 
@@ -111,7 +112,7 @@ def measure(work: Work, seconds: float) -> Process:
     hits both alike.
     """
     # A clip is read, deblurred and written at the same time.
-    clock = partial(own_seconds, is_serial=work.threads == 1 and work.clip is None)
+    clock: Clock = partial(own_seconds, is_serial=work.threads == 1 and work.clip is None)
     with (
         Deblurrer(work.model, backend=work.backend, threads=work.threads, tile=None) as deblurrer,
         tempfile.TemporaryDirectory() as folder,
@@ -124,7 +125,7 @@ def measure(work: Work, seconds: float) -> Process:
                 0, 256, (1, work.height, work.width, 3), dtype=np.uint8
             )
             run = repeating(lambda: engine.run(picture))
-            frames = frames_that_plant(warm_up(run), work.planted)
+            frames = frames_that_plant(warm_up(run, clock), work.planted)
             extra = round(2 * frames * work.planted)
         else:
             run = clip_job(work.clip, deblurrer, Path(folder) / "out.mkv")
@@ -132,7 +133,7 @@ def measure(work: Work, seconds: float) -> Process:
             run(frames)
             extra = 2 * round(frames * work.planted)
         again = repeating(reference)
-        turns = warm_up(again)
+        turns = warm_up(again, clock)
         rounds: list[tuple[float, float]] = []
         start = time.monotonic()
         while len(rounds) < FEWEST_ROUNDS or time.monotonic() - start < seconds:
@@ -152,11 +153,11 @@ def repeating(work: Callable[[], object]) -> Repeat:
     return run
 
 
-def warm_up(run: Repeat) -> int:
+def warm_up(run: Repeat, clock: Clock) -> int:
     """How many fill a block, once caches, memory and clocks have settled."""
-    times, start = [own_seconds(lambda: run(1), is_serial=True)], time.monotonic()
+    times, start = [clock(lambda: run(1))], time.monotonic()
     while time.monotonic() - start < WARM_UP:
-        times.append(own_seconds(lambda: run(1), is_serial=True))
+        times.append(clock(lambda: run(1)))
     return max(1, round(BLOCK / statistics.median(times)))
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 THREADS = Path("/proc/self/task")
+LEAST = 0.02  # of the wall time, whatever the queues say
 
 
 def own_seconds(work: Callable[[], object], *, is_serial: bool) -> float:
@@ -29,7 +30,7 @@ def own_seconds(work: Callable[[], object], *, is_serial: bool) -> float:
     wall = time.perf_counter() - start
     waits = [max(later[name] - queued.get(name, 0.0), 0.0) for name in later]
     waited = sum(waits) if is_serial else max(waits, default=0.0)
-    return max(wall - waited, wall * 1e-3)
+    return max(wall - waited, wall * LEAST)
 
 
 def queued_seconds() -> dict[str, float]:

@@ -114,7 +114,7 @@ def test_turns_are_taken_and_the_planted_share_is_the_works_alone(
     def open_(*_: object) -> Callable[[], object]:
         return lambda: calls.append("r")
 
-    def warm_up(run: Callable[[int], object]) -> int:
+    def warm_up(*_: object) -> int:
         return 4
 
     monkeypatch.setattr(gate_work, "Deblurrer", Deblurring)
@@ -143,6 +143,17 @@ def test_a_planted_share_is_met_to_a_hundredth(frames: int, percent: int) -> Non
     count = frames_that_plant(frames, planted)
     assert frames <= count <= frames + 50
     assert round(2 * count * planted) == pytest.approx(2 * count * planted, rel=0.011)
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.01, 3), (0.03, 1), (5.0, 1)])
+def test_blocks_are_filled(seconds: float, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_work, "WARM_UP", 0.01)
+
+    def clock(work: Callable[[], object]) -> float:
+        work()
+        return seconds
+
+    assert gate_work.warm_up(lambda count: None, clock) == count
 
 
 def test_a_clip_is_a_job_of_so_many_frames(
