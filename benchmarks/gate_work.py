@@ -89,7 +89,7 @@ def measure_in_process(work: Work, seconds: float) -> Process:
 
 
 def failure(found: str) -> Failure:
-    remedy = "choose a smaller --size or fewer --frames, or see what deblur-video does with the same model"
+    remedy = "choose a smaller --size or fewer --frames, or try the model in deblur-video"
     return Failure("gate", expected="a process that measures", found=found, remedy=remedy)
 
 
