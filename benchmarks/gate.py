@@ -26,6 +26,8 @@ CONFIDENCE = 0.99
 RESAMPLES = 10_000
 # Below this many a resample says little of how processes differ.
 FEWEST_PROCESSES = 4
+# What a baseline leaves open, no later measurement makes up for, however long it takes.
+FEWEST_OF_BASELINE = 8
 TRIMMED = 0.25  # the share of a process's rounds that is cut off at each end
 
 
@@ -105,10 +107,10 @@ def collect(
     watch: Callable[[float], object] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Process]:
-    """For a baseline: as many as the budget has room for, and ``FEWEST_PROCESSES`` at least."""
+    """For a baseline: as many as the budget has room for, and ``FEWEST_OF_BASELINE`` at least."""
     measured: list[Process] = []
     start = clock()
-    while len(measured) < FEWEST_PROCESSES or clock() - start < budget:
+    while len(measured) < FEWEST_OF_BASELINE or clock() - start < budget:
         measured.append(measure())
         watch(clock() - start)
     return measured

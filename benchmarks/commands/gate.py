@@ -48,7 +48,11 @@ def gate_command(
         str, typer.Option(metavar="PERCENT", help="How much slower is allowed.")
     ] = "5%",
     budget: Annotated[
-        float, typer.Option(min=1, help="Seconds to measure for at most; a baseline takes all.")
+        float,
+        typer.Option(
+            min=1,
+            help="Seconds to measure for; a baseline takes all of them, and more if it has to.",
+        ),
     ] = 60,
     model: ModelOption = DEFAULT,
     backend: Annotated[str, typer.Option(help=f"auto, {' or '.join(ENGINES)}.")] = AUTO,

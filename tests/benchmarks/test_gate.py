@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deblurgan.benchmarks import gate
 from deblurgan.benchmarks.gate import (
+    FEWEST_OF_BASELINE,
     FEWEST_PROCESSES,
     Outcome,
     Process,
@@ -194,8 +195,8 @@ def test_a_gate_that_cannot_know_ends_with_its_budget() -> None:
 
 def test_a_baseline_takes_its_budget_and_the_fewest_processes_at_least() -> None:
     process = Process((0.02,), (0.01,))
-    assert len(collect(lambda: process, 1, clock=Ticks())) == FEWEST_PROCESSES
-    assert len(collect(lambda: process, 30, clock=Ticks())) > FEWEST_PROCESSES
+    assert len(collect(lambda: process, 1, clock=Ticks())) == FEWEST_OF_BASELINE
+    assert len(collect(lambda: process, 30, clock=Ticks())) > FEWEST_OF_BASELINE
 
 
 @pytest.mark.parametrize(
