@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deblurgan.benchmarks.commands.curves import curves_command
 from deblurgan.benchmarks.commands.detection import detection_command
+from deblurgan.benchmarks.commands.gate import gate_command
 from deblurgan.benchmarks.commands.gpu import gpu_command
 from deblurgan.benchmarks.commands.latency import latency_command
 from deblurgan.benchmarks.commands.quality import quality_command
@@ -19,6 +20,7 @@ app.command("speed")(speed_command)
 app.command("latency")(latency_command)
 app.command("video", no_args_is_help=True)(video_command)
 app.command("training", no_args_is_help=True)(training_command)
+app.command("gate", no_args_is_help=True)(gate_command)
 app.command("gpu")(gpu_command)
 app.command("curves", no_args_is_help=True)(curves_command)
 
