@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -54,6 +55,16 @@ def test_an_int8_product_without_instructions_is_the_peak_of_nothing() -> None:
     assert drop_slow_int8([FP32, INT8]) == ([FP32, INT8], [])
 
 
+@pytest.fixture
+def threads_as_before() -> Iterator[None]:
+    """What is trained later in this process rounds as its threads do."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads_as_before")
 @pytest.mark.parametrize("kind", ["fp32", "int8", "copy"])
 def test_a_peak_tells_what_a_call_of_it_does(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     peers = pytest.importorskip("deblurgan.benchmarks.pytorch_peers")

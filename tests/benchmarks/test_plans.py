@@ -49,6 +49,7 @@ def test_tests_are_run_and_their_last_line_is_told(tmp_path: Path) -> None:
     assert not plans.run_gpu_tests(tmp_path / "tests").passed  # no checkout
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_taken_in_every_precision(tmp_path: Path) -> None:
     checkpoint = pytest.importorskip("deblurgan.train.checkpoint")
     networks = pytest.importorskip("deblurgan.train.networks")

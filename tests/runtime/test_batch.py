@@ -251,7 +251,9 @@ def start(*words: object) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_a_batch_that_is_stopped_goes_on(
     number: signal.Signals, make_clip: Make, negative: Path, tmp_path: Path
 ) -> None:

@@ -84,6 +84,7 @@ def test_a_worker_that_is_killed_is_not_missed(
 
 
 @needs_ray
+@pytest.mark.slow
 def test_what_workers_made_is_kept_and_gone_on_from(
     make_clip: Make, negative: Path, tmp_path: Path
 ) -> None:
