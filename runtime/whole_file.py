@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from deblurgan.runtime.disk import DiskError
 from deblurgan.runtime.errors import DeblurError
 
 
@@ -13,7 +14,7 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Write a file before it gets its name; a ``durable`` one is on the disk by then,
     and outlasts a power cut.
 
-    Raises ``DeblurError`` where there is no room or no permission; an earlier
+    Raises ``DiskError`` where there is no room or no permission; an earlier
     file under this name is then untouched.
     """
     # Named after the process: two of them may write the same file.
@@ -28,7 +29,7 @@ def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise DeblurError(
+        raise DiskError(
             path,
             expected=f"room and permission to write {len(content):,} bytes",
             found=(error.strerror or str(error)).lower(),

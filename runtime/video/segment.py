@@ -134,6 +134,9 @@ def open_segment(path: Path) -> Segment | None:
             left -= len(block)
         if left or file.read() != digest.digest():
             return None
+        file.seek(0)
+        if file.read(len(MAGIC)) != MAGIC:  # another version's
+            return None
         file.seek(size - END.size)
         (length,) = END.unpack(file.read(END.size))
         file.seek(size - END.size - length)

@@ -39,6 +39,8 @@ class Unfinished:
         self.segments: dict[int, Segment] = {}
         with writing_to(output):
             self._lock = self._take()
+            # Of a run that was killed just before it could give the name.
+            (self.folder / NAMED).unlink(missing_ok=True)
 
     @property
     def part(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -18,13 +19,14 @@ from typing import Any
 import pytest
 
 from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.disk import DiskError
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
-from deblurgan.runtime.video.unfinished import Unfinished
+from deblurgan.runtime.video.unfinished import NAMED, Unfinished, was_finished
 
 Make = Callable[..., Path]
 FAST = Encoding(preset="ultrafast", quality=40)
@@ -220,6 +222,45 @@ def test_an_input_that_changes_meanwhile_is_refused(make_clip: Make, tmp_path: P
     ):
         deblur_video(source, sink, Darker(), lambda *_: clip.write_bytes(other))  # type: ignore[arg-type]
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["in.mp4", "other.mp4"]
+
+
+def test_a_run_killed_before_the_name_was_given_is_not_taken_for_a_finished_one(
+    make_clip: Make, tmp_path: Path
+) -> None:
+    """Twice killed, over an older file: it stays the older one until the new one is there."""
+    clip, out = make_clip(tmp_path / "in.mp4", times=HALF), tmp_path / "out.mp4"
+    out.write_bytes(b"older")
+    run(clip, out, stop_at=100)
+    (unfinished(out) / NAMED).touch()
+    run(clip, out, stop_at=1)
+    assert not was_finished(out)
+    assert run(clip, out)[0] < 100
+    assert out.read_bytes() != b"older"
+
+
+def test_a_segment_that_finds_no_room_does_not_cost_the_others(
+    make_clip: Make, tmp_path: Path
+) -> None:
+    """One that a worker made: a limit on file size stands in for the disk."""
+    clip, out = make_clip(tmp_path / "in.mp4", times=HALF), tmp_path / "out.mp4"
+    run(clip, out, stop_at=100)
+    before = sorted(unfinished(out).glob("*.segment"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def take_one() -> None:
+        with VideoSource(clip) as source, VideoSink(out, source, FAST, keep=True) as sink:
+            sink.go_on({"model": "darker"})
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+            sink.take(4, bytes(100_000))
+
+    try:
+        with pytest.raises(DiskError, match="room and permission"):
+            take_one()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert sorted(unfinished(out).glob("*.segment")) == before
 
 
 def test_a_run_killed_when_all_was_done_is_cleaned_up_after(

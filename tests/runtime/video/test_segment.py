@@ -6,9 +6,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deblurgan.runtime.video import segment
 from deblurgan.runtime.video.muxer import decode_times
 from deblurgan.runtime.video.segment import (
     CodedPacket,
@@ -36,11 +38,11 @@ def write(path: Path) -> Path:
 
 
 def test_packets_come_back_as_they_were(tmp_path: Path) -> None:
-    segment = open_segment(write(tmp_path / "000000.segment"))
-    assert segment is not None
-    assert list(segment.summary.times) == [0, 512, 1024]
-    assert (segment.summary.delay, segment.summary.header) == (2, b"header".hex())
-    assert list(segment.packets()) == [
+    found = open_segment(write(tmp_path / "000000.segment"))
+    assert found is not None
+    assert list(found.summary.times) == [0, 512, 1024]
+    assert (found.summary.delay, found.summary.header) == (2, b"header".hex())
+    assert list(found.packets()) == [
         CodedPacket(0, 512, True, b"key"),
         CodedPacket(1024, 512, False, b"\0" * 5000),
         CodedPacket(512, 512, False, b"b"),
@@ -56,6 +58,14 @@ def test_a_damaged_one_is_none(where: float, change: str, tmp_path_factory: obje
     if change == "flip":
         content[at] ^= 1 << (at % 8)
     path.write_bytes(content[:at] if change == "cut" else content + b"x" * (change == "more"))
+    assert open_segment(path) is None
+
+
+def test_another_versions_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment, "MAGIC", segment.MAGIC.replace(b"1", b"2"))
+    path = write(tmp_path / "000000.segment")
+    assert open_segment(path) is not None
+    monkeypatch.undo()
     assert open_segment(path) is None
 
 
