@@ -26,9 +26,8 @@ from deblurgan.runtime.video.pipe_sink import PipeSink
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
-from deblurgan.runtime.video.video_input import RawVideo, VideoInput, is_numbered
+from deblurgan.runtime.video.video_input import STANDARD_STREAM, RawVideo, VideoInput, is_numbered
 
-STANDARD_OUTPUT = "-"
 AnySink = VideoSink | PictureSink | PipeSink
 
 
@@ -80,7 +79,7 @@ def open_source(job: Job) -> VideoSource:
 def open_sink(job: Job, source: VideoSource) -> AnySink:
     """By the name of the output."""
     comparison = None if job.compare is None else Comparison(job.compare, *source.size)
-    if job.target == STANDARD_OUTPUT:
+    if job.target == STANDARD_STREAM:
         return PipeSink(source, raw=job.raw, comparison=comparison)
     if is_numbered(job.target):
         first = int(job.source.options.get("start_number", "1"))

@@ -9,7 +9,11 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.job import Job
 from deblurgan.runtime.targets import Kind
 from deblurgan.runtime.video.codecs import Encoding
-from deblurgan.runtime.video.video_input import is_numbered
+from deblurgan.runtime.video.video_input import STANDARD_STREAM, is_numbered
+
+
+# What only a video file as OUT has.
+OF_FILES = ("--codec, --quality, --preset", "--drop-streams", "--no-verify", "--no-resume")
 
 
 def check_sharp_frames(word: str) -> None:
@@ -38,7 +42,8 @@ def check_fits(
         "--sharp-frames": job.keep_sharp,
     }
     of_clips = {"--preview": preview is not None, "--before-after": job.picture is not None}
-    is_piped = "-" in (job.target, job.source.url.replace("pipe:0", "-"))
+    is_file = not (job.target == STANDARD_STREAM or is_numbered(job.target))
+    is_piped = job.target == STANDARD_STREAM or job.source.pipe is not None
     of_others = {
         "--max-latency": (
             "a camera, an address or standard input",
@@ -54,11 +59,16 @@ def check_fits(
         ),
         "--before-after": ("a single process", shared_out and job.picture is not None),
     }
-    of_files = ("--codec, --quality, --preset", "--drop-streams", "--no-verify", "--no-resume")
+    of_files = {
+        **{option: of_video[option] for option in OF_FILES},
+        "--workers, --ray": shared_out,
+    }
     wrong = []
-    if kind is Kind.VIDEO and (job.target == "-" or is_numbered(job.target)):
+    if kind is Kind.VIDEO and not is_file:
         wrong = [
-            (option, "a video file as OUT", "another") for option in of_files if of_video[option]
+            (option, "a video file as OUT", "another")
+            for option, given in of_files.items()
+            if given
         ]
     elif kind is Kind.PICTURES:
         wrong = [(option, "a video", "pictures") for option, given in of_video.items() if given]

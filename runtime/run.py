@@ -27,7 +27,7 @@ from deblurgan.runtime.pipeline import Frame, Watcher
 from deblurgan.runtime.progress import FrameProgress
 from deblurgan.runtime.report import Engine, RunReport, describe_run, tell_flicker
 from deblurgan.runtime.sharpness import SharpFrames
-from deblurgan.runtime.tiling.tiles import TiledBackend
+from deblurgan.runtime.tiling.tiles import untiled
 from deblurgan.runtime.video.choice import mark_sharp
 from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.live import Latency, LiveFrames
@@ -44,9 +44,7 @@ def run_on_video(job: Job, deblurrer: Deblurrer) -> RunReport:
         with watching_builds() as deblurrer.progress:
             engine = deblurrer.engine(*source.size, overlap=overlap, written=sink.size)
         say_engine(deblurrer.model, engine, source.size)
-        # How large the tiles are hangs on the memory that is free just now.
-        inner = engine.inner if isinstance(engine, TiledBackend) else engine
-        finished = go_on(job, sink, deblurrer.model, inner.description)
+        finished = go_on(job, sink, deblurrer.model, untiled(engine).description)
         return run(job, deblurrer, engine, source, sink, live, finished)
 
 

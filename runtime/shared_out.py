@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deblurgan.runtime.contract import Model
-from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.job import (
     Job,
     go_on,
@@ -37,20 +36,14 @@ class Workers:
 def run_on_workers(job: Job, model: Model, pool: WorkerPool, *, is_alone: bool) -> RunReport:
     """The same with segments that workers make; unless it ``is_alone``, it shows no bar."""
     with open_source(job) as source, telling_what_is_kept(open_sink(job, source), job) as sink:
-        if not isinstance(sink, VideoSink) or source.input.is_stream:
-            raise DeblurError(
-                "--workers, --ray",
-                expected="a file, and another one to write",
-                found=f"{job.source.name} to {job.target}",
-                remedy="leave it out",
-            )
-        workers = Workers(pool.describe(source.size), pool.size)
+        assert isinstance(sink, VideoSink), "others are refused before"
+        task = Task(
+            source.input, source.identity, source.size, job.span, sink.layout, job.compare,
+            job.keep_sharp, job.encoding.hardware,
+        )  # fmt: skip
+        workers = Workers(pool.describe(task), pool.size)
         say_engine(model, workers, source.size)
         finished = go_on(job, sink, model, workers.engine)
-        task = Task(
-            source.input, source.identity, job.span, sink.layout, job.compare, job.keep_sharp,
-            job.encoding.hardware,
-        )  # fmt: skip
         sharp = 0
         total = source.frame_count
         with FrameProgress(total, None, finished, is_quiet=not is_alone) as progress:

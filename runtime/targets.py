@@ -9,7 +9,7 @@ from deblurgan.runtime.batch import is_pattern, list_clips, list_files, target_n
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pictures import check_picture_name, is_picture
 from deblurgan.runtime.video.muxer import CONTAINERS
-from deblurgan.runtime.video.video_input import is_numbered, is_special, numbered
+from deblurgan.runtime.video.video_input import STANDARD_STREAM, is_numbered, is_special, numbered
 
 
 class Kind(Enum):
@@ -76,7 +76,7 @@ def check_target(
             found="nothing",
             remedy=f"deblur-video {source} {name}",
         )
-    if target == "-":
+    if target == STANDARD_STREAM:
         if kind is Kind.VIDEO:
             return
         raise DeblurError(
@@ -163,7 +163,7 @@ def check_beside(path: Path | None, source: str, overwrite: bool) -> None:
 
 def check_all_apart(*paths: str | Path | None) -> None:
     """Two outputs of one run have two names."""
-    names = [Path(path).absolute() for path in paths if path not in (None, "-")]
+    names = [Path(path).absolute() for path in paths if path not in (None, STANDARD_STREAM)]
     for index, name in enumerate(names):
         if name in names[:index]:
             raise DeblurError(

@@ -193,3 +193,10 @@ def fade(above: Weights, below: Weights) -> Frames:
 
 def round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
+
+
+def untiled(backend: Backend) -> Backend:
+    """The engine behind the tiles. How large these are hangs on the memory that is free just
+    now; what an engine makes of a picture does not, but for a level.
+    """
+    return backend.inner if isinstance(backend, TiledBackend) else backend

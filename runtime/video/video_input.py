@@ -16,7 +16,7 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pictures import is_picture
 from deblurgan.runtime.video.standard_input import StandardInput
 
-STANDARD_INPUT = "-"
+STANDARD_STREAM = "-"  # input or output
 NUMBER = re.compile(r"%0?(\d*)d")
 ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|srt|rtp)://")
 CAMERA = "/dev/video"
@@ -68,7 +68,7 @@ class VideoInput:
 def is_special(text: str) -> bool:
     """Whether IN is a video, but no file."""
     return bool(
-        text == STANDARD_INPUT
+        text == STANDARD_STREAM
         or ADDRESS.match(text)
         or text.startswith(CAMERA)
         or is_numbered(text)
@@ -92,7 +92,7 @@ def parse_input(
     """Of IN; ``raw`` describes frames on standard input without a header, ``rate`` is that
     of numbered pictures, in frames a second. Standard input may be what ``is_live``.
     """
-    if text == STANDARD_INPUT:
+    if text == STANDARD_STREAM:
         return parse_standard_input(raw, is_live)
     if ADDRESS.match(text):
         # Datagrams get lost, and half a picture is blurred in its own way.

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from deblurgan.runtime import console
-from deblurgan.runtime.backends import available_threads
+from deblurgan.runtime.backends import Backend, available_threads
 from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError, Failure
 from deblurgan.runtime.pipeline import DeblurredFrame, StageClock, run_pipeline
 from deblurgan.runtime.sharpness import SharpFrames
 from deblurgan.runtime.tiling.fitting import Tile
+from deblurgan.runtime.tiling.tiles import untiled
 from deblurgan.runtime.video.choice import mark_sharp
 from deblurgan.runtime.video.encoder import SegmentEncoder, VideoLayout
 from deblurgan.runtime.video.segment import Segment, SegmentWriter
@@ -53,10 +54,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker has to know of a video to make its segments as any other would."""
+    """What a worker has to know of a video, of ``size`` (width, height), to make its segments
+    as any other would.
+    """
 
     source: VideoInput
     identity: str
+    size: tuple[int, int]
     span: Span
     layout: VideoLayout
     compare: str | None
@@ -87,10 +91,10 @@ class SegmentWorker:
             memory_limit=settings.memory_limit,
         )
 
-    def describe(self, size: tuple[int, int]) -> str | DeblurError:
-        """The engine for frames of a size in pixels (width, height)."""
+    def describe(self, task: Task) -> str | DeblurError:
+        """The engine."""
         try:
-            return self._deblurrer.engine(*size, overlap=True).description
+            return untiled(self._engine(task)).description
         except DeblurError as error:
             return error
 
@@ -99,6 +103,9 @@ class SegmentWorker:
             return self._make(task, number)
         except DeblurError as error:
             return Made(error=error)
+
+    def _engine(self, task: Task) -> Backend:
+        return self._deblurrer.engine(*task.size, overlap=True, written=task.layout.size)
 
     def _make(self, task: Task, number: int) -> Made:
         with (
@@ -128,9 +135,8 @@ class SegmentWorker:
 
             sharp, clock = SharpFrames(), StageClock()
             frames = source.frames(Part(number, number + 1))
-            engine = self._deblurrer.engine(*source.size, overlap=True)
             taken = mark_sharp(frames, sharp) if task.keep_sharp else frames
-            run_pipeline(taken, engine, place, clock)
+            run_pipeline(taken, self._engine(task), place, clock)
             encoder.flush()
             if not made:
                 return Made()
@@ -169,9 +175,9 @@ class WorkerPool:
         for _ in range(self.size):
             self._idle.put(None)  # begun when there is something to do
 
-    def describe(self, size: tuple[int, int]) -> str:
-        """The engine that the workers have for frames of a size."""
-        description = self._ask(lambda worker: worker.describe.remote(size))
+    def describe(self, task: Task) -> str:
+        """The engine that each worker has."""
+        description = self._ask(lambda worker: worker.describe.remote(task))
         if isinstance(description, DeblurError):
             raise description
         return str(description)

@@ -161,7 +161,9 @@ def test_a_cluster_that_does_not_answer_is_said(
 @pytest.mark.parametrize(
     ("source", "target", "options", "said"),
     [
-        ("in.png", "out.png", ["--workers", "2"], "--workers, --ray: expected a video"),
+        ("in.png", "out.png", ["--workers", "2"], "--workers, --ray: expected a video file"),
+        ("in.mp4", "-", ["--workers", "2"], "--workers, --ray: expected a video file as OUT"),
+        ("in.mp4", "%d.png", ["--workers", "2"], "--workers, --ray: expected a video file as OUT"),
         ("in.mp4", "out.mp4", ["--workers", "2", "--before-after", "a.png"], "--before-after"),
     ],
 )
@@ -176,7 +178,7 @@ def test_what_cannot_be_shared_out_is_refused(
 ) -> None:
     make_clip(tmp_path / "in.mp4")
     (tmp_path / "in.png").write_bytes(b"a picture")
-    words = [str(tmp_path / source), str(tmp_path / target), *options]
+    words = [str(tmp_path / source), target if target == "-" else str(tmp_path / target), *options]
     assert run(app, words) == 2
     assert said in capsys.readouterr().err
 
