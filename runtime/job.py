@@ -20,6 +20,7 @@ from deblurgan.runtime.contract import Model
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.report import Engine
 from deblurgan.runtime.video.codecs import Encoding
+from deblurgan.runtime.video.frame_sink import FrameSink
 from deblurgan.runtime.video.live import interruptibly
 from deblurgan.runtime.video.picture_sink import PictureSink
 from deblurgan.runtime.video.pipe_sink import PipeSink
@@ -27,8 +28,6 @@ from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.video_input import STANDARD_STREAM, RawVideo, VideoInput, is_numbered
-
-AnySink = VideoSink | PictureSink | PipeSink
 
 
 @dataclass
@@ -76,7 +75,7 @@ def open_source(job: Job) -> VideoSource:
     return source
 
 
-def open_sink(job: Job, source: VideoSource) -> AnySink:
+def open_sink(job: Job, source: VideoSource) -> FrameSink:
     """By the name of the output."""
     comparison = None if job.compare is None else Comparison(job.compare, *source.size)
     if job.target == STANDARD_STREAM:
@@ -98,7 +97,7 @@ def open_sink(job: Job, source: VideoSource) -> AnySink:
 
 
 @contextmanager
-def telling_what_is_kept(sink: AnySink, job: Job) -> Iterator[AnySink]:
+def telling_what_is_kept(sink: FrameSink, job: Job) -> Iterator[FrameSink]:
     """Open it; of a run that is stopped say what is finished, and how to go on."""
     try:
         with sink:
@@ -113,7 +112,7 @@ def telling_what_is_kept(sink: AnySink, job: Job) -> Iterator[AnySink]:
             )
 
 
-def go_on(job: Job, sink: AnySink, model: Model, engine: str) -> int:
+def go_on(job: Job, sink: FrameSink, model: Model, engine: str) -> int:
     """The frames that an earlier run of the same job finished."""
     if not isinstance(sink, VideoSink) or not sink.keep:
         return 0

@@ -11,7 +11,6 @@ from deblurgan.runtime.targets import Kind
 from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.video_input import STANDARD_STREAM, is_numbered
 
-
 # What only a video file as OUT has.
 OF_FILES = ("--codec, --quality, --preset", "--drop-streams", "--no-verify", "--no-resume")
 

@@ -37,19 +37,6 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Flicker:
-    """What changes from frame to frame without having moved, in levels of 255, before and
-    after deblurring: :class:`~deblurgan.runtime.flicker.TemporalError`.
-    """
-
-    input: float
-    output: float
-    added: float
-    pairs: int
-    left_out: int
-
-
-@dataclass(frozen=True)
 class RunReport:
     """Sizes in pixels, memory in bytes; ``limit`` is the stage that the others wait for,
     ``frames`` are those of this run, ``frames_of_earlier_runs`` what it went on from,
@@ -80,7 +67,7 @@ class RunReport:
     packets_passed_on: int = 0
     encoder: str = ""
     sharp_share: float | None = None
-    flicker: Flicker | None = None
+    flicker: TemporalError | None = None
     latency: Latency | None = None
     left_out: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -120,18 +107,6 @@ def describe_run(
         peak_memory=peak_memory() or None,
         device_memory=engine.memory,
         verified=False,
-    )
-
-
-def tell_flicker(error: TemporalError | None) -> Flicker | None:
-    if error is None:
-        return None
-    return Flicker(
-        round(error.input, 4),
-        round(error.output, 4),
-        round(error.added, 4),
-        error.pairs,
-        error.left_out,
     )
 
 

@@ -14,7 +14,6 @@ from deblurgan.runtime.contract import Model
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.flicker import FlickerMeter, TemporalError
 from deblurgan.runtime.job import (
-    AnySink,
     Job,
     go_on,
     open_sink,
@@ -25,11 +24,12 @@ from deblurgan.runtime.job import (
 from deblurgan.runtime.pictures import deblur_pictures, list_jobs
 from deblurgan.runtime.pipeline import Frame, Watcher
 from deblurgan.runtime.progress import FrameProgress
-from deblurgan.runtime.report import Engine, RunReport, describe_run, tell_flicker
+from deblurgan.runtime.report import Engine, RunReport, describe_run
 from deblurgan.runtime.sharpness import SharpFrames
 from deblurgan.runtime.tiling.tiles import untiled
 from deblurgan.runtime.video.choice import mark_sharp
 from deblurgan.runtime.video.deblur import deblur_video
+from deblurgan.runtime.video.frame_sink import FrameSink
 from deblurgan.runtime.video.live import Latency, LiveFrames
 from deblurgan.runtime.video.source import VideoSource
 
@@ -63,7 +63,7 @@ def run(
     deblurrer: Deblurrer,
     engine: Backend,
     source: VideoSource,
-    sink: AnySink,
+    sink: FrameSink,
     live: LiveFrames | None,
     finished: int,
 ) -> RunReport:
@@ -119,7 +119,7 @@ def tell(
     model: Model,
     engine: Engine,
     source: VideoSource,
-    sink: AnySink,
+    sink: FrameSink,
     progress: FrameProgress,
     finished: int,
     *,
@@ -128,7 +128,7 @@ def tell(
     latency: Latency | None = None,
 ) -> RunReport:
     """Say how it went, and give the same as a report."""
-    manifest, words = getattr(sink, "manifest", None), []
+    manifest, words = sink.manifest, list[str]()
     if manifest is not None and job.verify:
         count = f"{len(manifest.frames)} frames, {manifest.packets} packets of sound and subtitles"
         words.append(f"read again: {count}")
@@ -147,7 +147,7 @@ def tell(
         packets_passed_on=0 if manifest is None else manifest.packets,
         encoder=sink.encoder_name,
         sharp_share=None if sharp_share is None else round(sharp_share, 4),
-        flicker=tell_flicker(flicker),
+        flicker=flicker,
         latency=latency,
         left_out=sink.left_out,
         warnings=job.warnings,

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
-
-from av import VideoFrame
 
 from deblurgan.runtime.backends import Backend
-from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.pipeline import DeblurredFrame, Frame, StageClock, Watcher, run_pipeline
-from deblurgan.runtime.video.source import Part, VideoSource
+from deblurgan.runtime.video.frame_sink import FrameSink
+from deblurgan.runtime.video.source import VideoSource
 
 # Looks at the frames on their way to the engine: marks some, leaves some out.
 Sieve = Callable[[Iterator[Frame]], Iterator[Frame]]
-
-
-class FrameSink(Protocol):
-    """Where a video's frames go; a context that leaves no half of an output behind."""
-
-    def missing(self) -> list[Part]:
-        """The parts of the source that are to be written."""
-
-    def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
-        """A decoded frame, and RGB uint8 ``[height, width, 3]`` of before and after."""
-
-    def flush(self) -> None:
-        """A part is through."""
-
-    def commit(self, *, verify: bool = True) -> None:
-        """Everything is written."""
 
 
 def deblur_video(

@@ -18,7 +18,7 @@ from deblurgan.runtime.disk import writing_to
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.codecs import Encoder
 from deblurgan.runtime.video.colour import Colour
-from deblurgan.runtime.video.residual import Both, ResidualCoder
+from deblurgan.runtime.video.residual import ComparisonCoder, ResidualCoder
 from deblurgan.runtime.video.segment import Segment, SegmentWriter, digest_of, segment_of
 from deblurgan.runtime.video.source import VideoSource
 
@@ -100,7 +100,7 @@ class SegmentEncoder:
             source.colour, layout.colour, layout.encoder.pixel_format, source.size
         )
         self._output = output
-        self._coder = Both(residual, comparison) if comparison else residual
+        self._coder = ComparisonCoder(residual, comparison) if comparison else residual
         self._layout, self._begin, self._done = layout, begin, done
         self._number: int | None = None
         self._last: VideoFrame | None = None

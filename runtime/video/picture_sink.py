@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 from av import VideoFrame
 
@@ -12,13 +11,14 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image
 from deblurgan.runtime.pictures import check_picture_name
-from deblurgan.runtime.video.source import Part, VideoSource
+from deblurgan.runtime.video.frame_sink import FrameSink
+from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.streams import describe
 from deblurgan.runtime.video.video_input import name_of, numbered
 from deblurgan.runtime.whole_file import make_folder
 
 
-class PictureSink:
+class PictureSink(FrameSink):
     """Writes each frame under its number, as ``pattern`` (``sharp/%05d.png``) says, from
     ``first`` on; with a ``comparison`` before and after in one. Each picture appears whole.
     """
@@ -45,9 +45,6 @@ class PictureSink:
                 remedy="choose another name, or replace them with -y",
             )
 
-    def missing(self) -> list[Part]:
-        return [Part()]
-
     def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
         shown = self._comparison.compose(blurred, sharp) if self._comparison else sharp
         make_folder(self.pattern.parent)
@@ -57,17 +54,3 @@ class PictureSink:
     def path(self, number: int) -> Path:
         """The file of a frame."""
         return self.pattern.with_name(name_of(self.pattern, number))
-
-    def flush(self) -> None: ...
-
-    def commit(self, *, verify: bool = True) -> None: ...
-
-    def __enter__(self) -> PictureSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.disk import writing_to
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.codecs import EIGHT, TEN, TWELVE, Coding, for_size, nearest
-from deblurgan.runtime.video.residual import Both, ResidualCoder, planes
-from deblurgan.runtime.video.source import Part, VideoSource
+from deblurgan.runtime.video.frame_sink import FrameSink
+from deblurgan.runtime.video.residual import ComparisonCoder, ResidualCoder, planes
+from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.streams import describe
 from deblurgan.runtime.video.video_input import RawVideo
 
@@ -27,7 +27,7 @@ STANDARD_OUTPUT = Path("standard output")
 RANGES = {1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}
 
 
-class PipeSink:
+class PipeSink(FrameSink):
     """Writes frames as YUV4MPEG, in the source's own colours, or as ``raw`` RGB of 8 bits
     without any header; with a ``comparison`` before and after in one.
     """
@@ -49,11 +49,8 @@ class PipeSink:
         coding = for_size(Coding.of(source.pixel_format), self.size)
         pixel_format = nearest(coding, EIGHT + TEN + TWELVE)
         residual = ResidualCoder(source.colour, source.colour, pixel_format, source.size)
-        self._coder = Both(residual, comparison) if comparison else residual
+        self._coder = ComparisonCoder(residual, comparison) if comparison else residual
         self._head = y4m_head(source, self.size, pixel_format)
-
-    def missing(self) -> list[Part]:
-        return [Part()]
 
     def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
         if self._raw:
@@ -68,20 +65,6 @@ class PipeSink:
             *rows(self._coder.code(frame, blurred, sharp)),
         ]
         self._write(np.concatenate(parts))
-
-    def flush(self) -> None: ...
-
-    def commit(self, *, verify: bool = True) -> None: ...
-
-    def __enter__(self) -> PipeSink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
     def _write(self, content: NDArray[np.uint8]) -> None:
         """Each frame goes out at once: FFmpeg's own writing would hold it back, and go on

@@ -49,7 +49,7 @@ class ResidualCoder:
         return made
 
 
-class Both:
+class ComparisonCoder:
     """Codes frames before and after deblurring as one picture, as ``comparison`` puts them."""
 
     def __init__(self, residual: ResidualCoder, comparison: Comparison) -> None:

@@ -15,7 +15,8 @@ from deblurgan.runtime.disk import DiskError, writing_to
 from deblurgan.runtime.errors import DeblurError, Failure
 from deblurgan.runtime.video.codecs import Encoding, choose_encoder
 from deblurgan.runtime.video.encoder import SegmentEncoder, VideoLayout
-from deblurgan.runtime.video.manifest import Manifest, find_difference
+from deblurgan.runtime.video.frame_sink import FrameSink
+from deblurgan.runtime.video.manifest import find_difference
 from deblurgan.runtime.video.muxer import VideoMuxer, container_format
 from deblurgan.runtime.video.segment import LENGTH, Segment
 from deblurgan.runtime.video.source import Part, VideoSource
@@ -24,7 +25,7 @@ from deblurgan.runtime.video.unfinished import Unfinished
 PARTLY = ".unverified"
 
 
-class VideoSink:
+class VideoSink(FrameSink):
     """Writes in a folder beside ``path``, which has its name after :meth:`commit`; as a
     context it leaves nothing behind when that is not reached, but with ``keep`` the
     segments that are finished, for the next run of the same job to go on from.
@@ -53,7 +54,6 @@ class VideoSink:
         self.encoder_name = self.encoder.name
         self.layout = VideoLayout.of(source, self.encoder, self.size, container)
         self.kept_seconds = 0
-        self.manifest: Manifest | None = None  # of what was written, from commit() on
         self._unfinished = Unfinished(path)
         try:
             if not keep:
@@ -91,7 +91,6 @@ class VideoSink:
         return [*parts, self._part(begin, None)]
 
     def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
-        """Encode a decoded frame as sharp, RGB uint8 ``[height, width, 3]`` before and after."""
         self._segments.encode(frame, blurred, sharp)
 
     def missing_numbers(self) -> list[int]:
@@ -105,7 +104,6 @@ class VideoSink:
             self._unfinished.add(number, content)
 
     def flush(self) -> None:
-        """A part of the source is through."""
         self._segments.flush()
 
     def commit(self, *, verify: bool = True) -> None:
@@ -143,9 +141,6 @@ class VideoSink:
                 )
         self._unfinished.name()
         self._unfinished.segments.clear()
-
-    def __enter__(self) -> VideoSink:
-        return self
 
     def __exit__(
         self,

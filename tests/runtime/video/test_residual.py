@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.video.colour import Colour, ColourConverter, is_deep
-from deblurgan.runtime.video.residual import Both, ResidualCoder, largest, planes
+from deblurgan.runtime.video.residual import ComparisonCoder, ResidualCoder, largest, planes
 
 WRITTEN = [
     f"yuv{chroma}p{bits}"
@@ -109,7 +109,7 @@ def test_both_are_shown(pixel_format: str) -> None:
     frame = converter.from_rgb(before, pixel_format)
     comparison = Comparison("side", *size)
     residual = ResidualCoder(LIMITED, LIMITED, pixel_format, size)
-    both = Both(residual, comparison).code(frame, before, after)
+    both = ComparisonCoder(residual, comparison).code(frame, before, after)
     assert is_deep(both) == pixel_format.endswith("le")
     shown = ColourConverter(LIMITED, comparison.size).to_rgb(both)
     assert np.abs(shown[100:, :300].astype(int) - 60).max() <= 2
