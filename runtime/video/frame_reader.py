@@ -17,7 +17,13 @@ from av.video.stream import VideoStream
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tiling.frame_memory import codec_limits
 from deblurgan.runtime.video.span import Span
-from deblurgan.runtime.video.streams import main_video_stream, open_container
+from deblurgan.runtime.video.streams import (
+    beginning,
+    frame_rate,
+    main_video_stream,
+    open_container,
+    time_base,
+)
 from deblurgan.runtime.video.video_input import VideoInput
 
 # A frame that is shown for longer after the start of a span is part of it, in seconds.
@@ -61,21 +67,22 @@ class FrameReader:
         # Neither is known of a stream whose header is damaged, before its first frame.
         size = [max(1, self.stream.codec_context.width), max(1, self.stream.codec_context.height)]
         self.stream.codec_context.thread_count = codec_limits(*size).decoder_threads
-        self.begin = Fraction(self.stream.start_time or 0) * self.time_base
+        self.begin = beginning(self.stream)
         # AVI has times of packets alone: the frames take them in their own order.
         self._waiting: list[int] | None = [] if self.container.format.name == "avi" else None
         self._before: VideoFrame | None = None
+        self.has_passed = False  # by a frame before the span: none of it can have been missed
         self._frames = self._read()
 
     @property
     def time_base(self) -> Fraction:
         """Seconds a tick."""
-        return self.stream.time_base or 1 / self.frame_rate
+        return time_base(self.stream)
 
     @property
     def frame_rate(self) -> Fraction:
         """Frames a second on average."""
-        return Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
+        return frame_rate(self.stream)
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Goes on where the last iteration left off."""
@@ -111,7 +118,7 @@ class FrameReader:
         """
         has_begun = False
         packets = demux_span(
-            self.given, self.container, [self.stream], self.stream, self.begin, self.span, self.seek
+            self.given, self.container, [self.stream], self.stream, self.span, self.seek
         )
         for packet in packets:
             if self._waiting is not None and packet.dts is not None:
@@ -139,7 +146,7 @@ class FrameReader:
     def _within(self, frame: VideoFrame, time: Fraction | None, place: int) -> Iterator[VideoFrame]:
         """The frame if it is in the span, and the one that is on screen at its start."""
         if place < 0:
-            self._before = frame
+            self._before, self.has_passed = frame, True
             return
         before, self._before = self._before, None
         start = self.begin + self.span.start
@@ -156,22 +163,19 @@ def demux_span(
     container: InputContainer,
     streams: list[Any],
     video: VideoStream,
-    begin: Fraction,
     span: Span,
     seek: bool,
 ) -> Iterator[Packet[Any]]:
-    """Packets from somewhat before the start of ``span`` on, or with no ``seek`` all of
-    them; ``begin`` is when ``video`` starts, in seconds.
+    """Packets of ``streams``, from somewhat before the start of ``span`` in ``video`` on, or
+    with no ``seek`` all of them.
     """
     try:
         if seek:
             # Files are searched by times of decoding, which a key frame's pictures shown
             # before it (open GOPs) lie behind.
-            rate = Fraction(video.average_rate or video.guessed_rate or 25)
-            early = span.start - max(Fraction(1), REORDERED / rate)
-            base = video.time_base or 1 / rate
+            early = span.start - max(Fraction(1), REORDERED / frame_rate(video))
             with suppress(av.FFmpegError):  # then it is read from its start
-                target = int((begin + max(early, Fraction(0))) / base)
+                target = int((beginning(video) + max(early, Fraction(0))) / time_base(video))
                 container.seek(target, stream=video, backward=True)
         # PyAV does not know a stream that a broadcast adds in the middle: at the end, after
         # all others, it may look for it.

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from av import Packet
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
-from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.video.frame_reader import damage, demux_span
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.streams import (
+    beginning,
     describe,
+    frame_rate,
     main_video_stream,
     open_container,
     passed_on,
@@ -40,12 +43,11 @@ def read_packets(
     """
     with open_container(given) as container:
         video = main_video_stream(given, container)
-        base = video.time_base or 1 / Fraction(video.average_rate or 25)
-        begin = Fraction(video.start_time or 0) * base
+        begin = beginning(video)
         frames, last, is_over = 0, Fraction(0), False
         kept, in_order = passed_on(container), InOrder()
         has_sound = any(stream.type == "audio" for stream in kept)
-        for packet in demux_span(given, container, [video, *kept], video, begin, span, seek):
+        for packet in demux_span(given, container, [video, *kept], video, span, seek):
             if packet.dts is None and packet.pts is None:
                 continue
             if packet.size and packet.pts is not None:
@@ -63,49 +65,53 @@ def read_packets(
             if is_over and is_through(packet, begin, span, has_sound):
                 return
         if span.is_whole:
-            told = video.frames
-            if container.format.name != "avi":  # which has an index where it is whole
-                # What an edit list leaves out is not in the index.
-                told = min(told, len(video.index_entries))
-            is_short = told - frames > max(8, told // 50)
-            if is_short and container.format.name != "avi":
-                raise damage(given, f"{frames} frames where it tells of {told}; it was cut off")
-            whole = Fraction(container.duration or 0, 1_000_000)
-            if is_short:
-                whole = told / Fraction(video.average_rate or 25)
-            start = Fraction(container.start_time or 0, 1_000_000)
-            if start + whole - last > max(Fraction(1), whole / 50):
-                warn(
-                    f"{Path(given.name).name} ends after {float(last - start):.2f} s of "
-                    f"{float(whole):.2f} s: it may have been cut off"
-                )
+            check_whole(given, container, video, frames, last, warn)
 
 
-def read_extent(given: VideoInput, span: Span, *, seek: bool) -> tuple[Fraction, Fraction]:
-    """When the first and the last frame of a span are shown, in seconds of the file, as its
-    packets tell. Raises :class:`DeblurError` where they do not.
+def check_whole(
+    given: VideoInput,
+    container: InputContainer,
+    video: VideoStream,
+    frames: int,
+    last: Fraction,
+    warn: Callable[[str], None],
+) -> None:
+    """Compare what was read, ``frames`` and the end of the last packet (seconds), with what
+    the file tells of itself.
     """
+    told, is_avi = video.frames, container.format.name == "avi"
+    if not is_avi:  # which has an index where it is whole
+        # What an edit list leaves out is not in the index.
+        told = min(told, len(video.index_entries))
+    is_short = told - frames > max(8, told // 50)
+    if is_short and not is_avi:
+        raise damage(given, f"{frames} frames where it tells of {told}; it was cut off")
+    start = Fraction(container.start_time or 0, 1_000_000)
+    whole = told / frame_rate(video) if is_short else Fraction(container.duration or 0, 1_000_000)
+    if start + whole - last > max(Fraction(1), whole / 50):
+        warn(
+            f"{Path(given.name).name} ends after {float(last - start):.2f} s of "
+            f"{float(whole):.2f} s: it may have been cut off"
+        )
+
+
+def read_last_time(given: VideoInput, span: Span, *, seek: bool) -> Fraction | None:
+    """When the last frame of a span is shown, in seconds of the file, as its packets tell;
+    None where they do not.
+    """
+    last: Fraction | None = None
     with open_container(given) as container:
         video = main_video_stream(given, container)
-        base = video.time_base or 1 / Fraction(video.average_rate or 25)
-        begin = Fraction(video.start_time or 0) * base
-        times = set()
-        for packet in demux_span(given, container, [video], video, begin, span, seek):
+        begin = beginning(video)
+        for packet in demux_span(given, container, [video], video, span, seek):
             ticks = packet.pts if packet.pts is not None else packet.dts
             if packet.size and ticks is not None:
                 time = time_of(packet, ticks)
                 if span.place(time - begin) == 0:
-                    times.add(time)
+                    last = time if last is None else max(last, time)
             if packet.dts is not None and span.place(time_of(packet, packet.dts) - begin) > 0:
                 break
-        if not times:
-            raise DeblurError(
-                given.name,
-                expected="a video whose frames tell their time, to share it out",
-                found="one whose frames do not",
-                remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
-            )
-        return min(times), max(times)
+    return last
 
 
 class InOrder:

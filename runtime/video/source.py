@@ -16,7 +16,7 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pipeline import Frame
 from deblurgan.runtime.video.colour import Colour, ColourConverter
 from deblurgan.runtime.video.frame_reader import FrameReader
-from deblurgan.runtime.video.packet_reader import read_extent, read_packets
+from deblurgan.runtime.video.packet_reader import read_last_time, read_packets
 from deblurgan.runtime.video.segment import LENGTH, Summary, digest_of, segment_of
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.streams import describe, display_matrix, passed_on
@@ -69,9 +69,9 @@ class VideoSource:
         self.converter = ColourConverter(self.colour, self.size)
         # Who looks in at a broadcast finds its clock anywhere.
         is_shifted = bool(self.span.start) or self.input.is_stream
-        begin = self._reader.time_of(first) if is_shifted else None
+        self._begin = self._reader.time_of(first)
         # What is taken off every time, in seconds.
-        self.offset = begin or Fraction(0)
+        self.offset = (self._begin or Fraction(0)) if is_shifted else Fraction(0)
         self._last_pts: int | None = None
         self._warned = set[str]()
 
@@ -111,7 +111,7 @@ class VideoSource:
         return self.frames(Part())
 
     def frames(self, part: Part) -> Iterator[Frame]:
-        """Those of a part alone; of the whole only once."""
+        """Those of a part alone; of one that holds the first frame only once."""
         reader, frames = self._open_at(part)
         try:
             for frame in frames:
@@ -129,10 +129,20 @@ class VideoSource:
         """From the first segment's to the last one's, read off the packets' times; there
         may be none in between. Raises :class:`DeblurError` where nothing tells.
         """
-        first, last = read_extent(self.input, self.span, seek=self._reader.seek)
-        return range(
-            floor((first - self.offset) / LENGTH), floor((last - self.offset) / LENGTH) + 1
-        )
+        last = read_last_time(self.input, self.span, seek=self._reader.seek)
+        if self._begin is None or (last is None and not self.span.start):
+            raise DeblurError(
+                self.input.name,
+                expected="a video whose frames tell their time, to share it out",
+                found="one whose frames do not",
+                remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
+            )
+        end = max(self._begin, last or self._begin)
+        return range(self._number_at(self._begin), self._number_at(end) + 1)
+
+    def _number_at(self, time: Fraction) -> int:
+        """Of the segment that a time of the file is in."""
+        return floor((time - self.offset) / LENGTH)
 
     def has_changed(self) -> bool:
         """Whether there is another file in its place."""
@@ -165,25 +175,24 @@ class VideoSource:
     def _open_at(self, part: Part) -> tuple[FrameReader, Iterator[VideoFrame]]:
         """A reader that comes to the frames of a part, from as near as can be proven."""
         self._last_pts = None
-        if part.begin is None:
+        begin = self._begin
+        if part.begin is None or (begin is not None and part.begin <= self._number_at(begin)):
             return self._reader, chain([self._first], self._reader)
-        if part.before is not None:
-            last = part.before.times[-1]
-            reader = self._reader_from(last * self.time_base)
-            frame = next(iter(reader), None)
-            if frame is not None and self._is_same(frame, part.before):
+        last = None if part.before is None else part.before.times[-1]
+        near = self._reader_from(
+            Fraction(LENGTH * part.begin) if last is None else last * self.time_base
+        )
+        try:
+            frame = next(iter(near), None)
+            if frame is not None and part.before is not None and self._is_same(frame, part.before):
                 self._last_pts = last
-                return reader, iter(reader)
-        else:
-            reader = self._reader_from(Fraction(LENGTH * part.begin))
-            frame = next(iter(reader), None)
-            if (
-                frame is not None
-                and reader.time_of(frame) is not None
-                and not reader.is_late(frame)
-            ):
-                return reader, chain([frame], reader)
-        reader.close()
+                return near, iter(near)
+            if frame is not None and part.before is None and near.has_passed:
+                return near, chain([frame], near)
+        except BaseException:
+            near.close()
+            raise
+        near.close()
         whole = FrameReader(self.input, self.span, seek=self._reader.seek, hardware=self._hardware)
         return whole, iter(whole)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -101,6 +102,21 @@ def main_video_stream(given: VideoInput, container: InputContainer) -> VideoStre
 def has_decoder(stream: Stream) -> bool:
     context: Any = stream.codec_context  # None where the codec is unknown
     return context is not None
+
+
+def frame_rate(video: VideoStream) -> Fraction:
+    """Frames a second on average."""
+    return Fraction(video.average_rate or video.guessed_rate or 25)
+
+
+def time_base(video: VideoStream) -> Fraction:
+    """Seconds a tick."""
+    return video.time_base or 1 / frame_rate(video)
+
+
+def beginning(video: VideoStream) -> Fraction:
+    """When its first frame is shown, in seconds of the file."""
+    return Fraction(video.start_time or 0) * time_base(video)
 
 
 def passed_on(container: InputContainer) -> list[Stream]:
