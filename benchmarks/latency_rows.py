@@ -102,28 +102,23 @@ class Taken:
 
 def make_row(taken: Taken, cost: tuple[int, int] | None, eager: dict[object, Taken]) -> Row:
     workload, opened = taken.workload, taken.opened
-    row = Row(
+    row = replace(
+        refused_row(workload, taken.failed or too_few(taken)),
         name=name_of(workload, opened),
         model=opened.model,
         engine=opened.engine,
         description=opened.description,
         precision=opened.precision,
         device=opened.device,
-        width=workload.width,
-        height=workload.height,
-        batch=workload.batch,
-        threads=workload.threads,
-        stream=workload.stream,
         in_flight=opened.in_flight,
         open_seconds=opened.open_seconds,
         peak_memory=opened.peak_memory or None,
         device_memory=opened.device_memory,
         multiply_adds=cost and cost[0],
         bytes_moved=cost and cost[1],
-        verdict="valid",
     )
     if taken.failed or taken.runs < FEWEST_RUNS:
-        return replace(row, verdict="refused", reason=taken.failed or too_few(taken))
+        return row
     frame = percentiles(taken.frame)
     engine = percentiles(taken.engine) if any(taken.engine) else None
     peer = eager.get(alike(workload))
