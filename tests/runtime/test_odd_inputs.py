@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deblurgan.runtime import console
-from deblurgan.runtime.app import app
 from deblurgan.runtime.contract import ModelCard
 
 Make = Callable[..., Path]
+Deblur = Callable[..., int]
+Refused = Callable[..., str]
 Pixels = NDArray[np.uint8]
 
 
@@ -31,23 +31,6 @@ def any_size(
     return write_negative(tmp_path_factory.mktemp("model") / "any.onnx", metadata=metadata)
 
 
-def deblur(*words: object) -> int:
-    quick = ["--backend", "onnxruntime"]
-    return console.run(app, [*map(str, words), *quick])
-
-
-def refused(capsys: pytest.CaptureFixture[str], folder: Path, *words: object, code: int = 2) -> str:
-    """The one line that a run ends with; the folder is as it was."""
-    before = sorted(folder.rglob("*"))
-    capsys.readouterr()
-    assert deblur(*words) == code
-    said = capsys.readouterr().err.strip()
-    assert len(said.splitlines()) == 1, said
-    assert "failed: " not in said
-    assert sorted(folder.rglob("*")) == before
-    return said
-
-
 def frames_of(path: Path) -> list[Pixels]:
     with av.open(str(path)) as file:
         return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
@@ -56,32 +39,32 @@ def frames_of(path: Path) -> list[Pixels]:
 # Videos.
 
 
-def test_sound_alone(negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sound_alone(negative: Path, tmp_path: Path, refused: Refused) -> None:
     clip = tmp_path / "in.m4a"
     with av.open(str(clip), "w") as output:
         tone = output.add_stream("aac", rate=48000, layout="mono")
         heard = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), "fltp", "mono")
         heard.sample_rate = 48000
         output.mux([*tone.encode(heard), *tone.encode(None)])
-    said = refused(capsys, tmp_path, clip, tmp_path / "out.mp4", "--model", negative)
+    said = refused(tmp_path, clip, tmp_path / "out.mp4", "--model", negative)
     assert "a file without a video stream" in said
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-def test_no_frames(
-    suffix: str, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_frames(suffix: str, negative: Path, tmp_path: Path, refused: Refused) -> None:
     clip = tmp_path / f"in{suffix}"
     with av.open(str(clip), "w") as output:
         stream = output.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         output.start_encoding()
-    said = refused(capsys, tmp_path, clip, tmp_path / "out.mp4", "--model", negative)
+    said = refused(tmp_path, clip, tmp_path / "out.mp4", "--model", negative)
     assert "expected a video" in said
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_one_frame(make_clip: Make, negative: Path, tmp_path: Path, suffix: str) -> None:
+def test_one_frame(
+    make_clip: Make, negative: Path, tmp_path: Path, suffix: str, deblur: Deblur
+) -> None:
     clip, out = make_clip(tmp_path / f"in{suffix}", times=[0]), tmp_path / f"out{suffix}"
     assert deblur(clip, out, "--model", negative, "--quality", "1") == 0
     (before,), (after,) = frames_of(clip), frames_of(out)
@@ -99,6 +82,7 @@ def test_tiny_videos(
     photo: Pixels,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
+    deblur: Deblur,
 ) -> None:
     picture = cv2.resize(photo, size).reshape(size[1], size[0], 3)
     clip, out = tmp_path / "in.avi", tmp_path / "out.mkv"
@@ -115,19 +99,15 @@ def test_tiny_videos(
 
 
 def test_below_the_models_smallest_size(
-    make_clip: Make,
-    negative: Path,
-    photo: Pixels,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    make_clip: Make, negative: Path, photo: Pixels, tmp_path: Path, refused: Refused
 ) -> None:
     clip = make_clip(tmp_path / "in.mkv", photo[:17, :15].copy(), codec="ffv1")
-    said = refused(capsys, tmp_path, clip, tmp_path / "out.mp4", "--model", negative)
+    said = refused(tmp_path, clip, tmp_path / "out.mp4", "--model", negative)
     assert "at least 16x16 pixels, found 15x17; scale it up first" in said
 
 
 def test_sixteen_thousand_pixels_wide(
-    make_clip: Make, any_size: Path, photo: Pixels, tmp_path: Path
+    make_clip: Make, any_size: Path, photo: Pixels, tmp_path: Path, deblur: Deblur
 ) -> None:
     wide = cv2.resize(photo, (16384, 16))
     clip = make_clip(tmp_path / "in.mkv", wide, codec="ffv1", times=[0, 512])
@@ -163,6 +143,7 @@ def test_codings_of_every_kind(
     photo: Pixels,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    deblur: Deblur,
 ) -> None:
     clip = tmp_path / f"in{suffix}"
     times, base = [0, 1, 2, 3], Fraction(1, 25)
@@ -209,7 +190,7 @@ def write_palette(path: Path, codec: str, photo: Pixels) -> None:
 # Pictures, and what is neither.
 
 
-def test_a_palette_and_its_grey(any_size: Path, tmp_path: Path) -> None:
+def test_a_palette_and_its_grey(any_size: Path, tmp_path: Path, deblur: Deblur) -> None:
     """Written by FFmpeg: OpenCV writes none."""
     source, out = tmp_path / "in.png", tmp_path / "out.png"
     photo = np.arange(96 * 160, dtype=np.int64).reshape(96, 160) % 256
@@ -221,7 +202,7 @@ def test_a_palette_and_its_grey(any_size: Path, tmp_path: Path) -> None:
     assert np.array_equal(cv2.imread(str(out)), 255 - cv2.imread(str(source)))
 
 
-def test_a_jpeg_of_printers_colours(any_size: Path, tmp_path: Path) -> None:
+def test_a_jpeg_of_printers_colours(any_size: Path, tmp_path: Path, deblur: Deblur) -> None:
     """CMYK as Adobe writes it, inverted: no ink at all in a field is white."""
     source, out = tmp_path / "in.jpg", tmp_path / "out.png"
     source.write_bytes(cmyk_jpeg())
@@ -270,16 +251,12 @@ def cmyk_jpeg() -> bytes:
     ],
 )
 def test_what_is_neither_is_one_line(
-    name: str,
-    content: bytes,
-    negative: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    name: str, content: bytes, negative: Path, tmp_path: Path, refused: Refused
 ) -> None:
     source = tmp_path / name
     source.write_bytes(content)
     target = tmp_path / ("out.png" if name[-4:] in (".png", ".jpg", "webp") else "out.mp4")
-    said = refused(capsys, tmp_path, source, target, "--model", negative)
+    said = refused(tmp_path, source, target, "--model", negative)
     assert "expected a " in said
 
 
@@ -299,29 +276,31 @@ def test_what_is_neither_is_one_line(
     ],
 )
 def test_a_list_of_places_leads_to_no_network(
-    name: str, content: str, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, content: str, negative: Path, tmp_path: Path, refused: Refused
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0)
         port = server.getsockname()[1]
         there = f"http://127.0.0.1:{port}/clip.ts"
         (tmp_path / name).write_text(content.format(there=there))
-        refused(capsys, tmp_path, tmp_path / name, tmp_path / "out.mp4", "--model", negative)
+        refused(tmp_path, tmp_path / name, tmp_path / "out.mp4", "--model", negative)
         with pytest.raises(BlockingIOError):
             server.accept()
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.png"])
-def test_an_archive(
-    name: str, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_archive(name: str, negative: Path, tmp_path: Path, refused: Refused) -> None:
     with zipfile.ZipFile(tmp_path / name, "w") as archive:
         archive.writestr("clip.mp4", b"0" * 1000)
-    refused(capsys, tmp_path, tmp_path / name, tmp_path / f"out{name[2:]}", "--model", negative)
+    refused(tmp_path, tmp_path / name, tmp_path / f"out{name[2:]}", "--model", negative)
 
 
 def test_a_folder_with_one_bad_picture_names_it(
-    any_size: Path, photo: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    any_size: Path,
+    photo: Pixels,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    deblur: Deblur,
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

@@ -19,25 +19,10 @@ from deblurgan.runtime import console
 from deblurgan.runtime.app import app
 
 Make = Callable[..., Path]
+Deblur = Callable[..., int]
+Refused = Callable[..., str]
 Pixels = NDArray[np.uint8]
 PROGRAM = "from deblurgan.runtime.app import main; print('ready', flush=True); main()"
-
-
-def deblur(*words: object) -> int:
-    quick = ["--backend", "onnxruntime"]
-    return console.run(app, [*map(str, words), *quick])
-
-
-def refused(capsys: pytest.CaptureFixture[str], folder: Path, *words: object, code: int = 2) -> str:
-    """The one line that a run ends with; the folder is as it was."""
-    before = sorted(folder.rglob("*"))
-    capsys.readouterr()
-    assert deblur(*words) == code
-    said = capsys.readouterr().err.strip()
-    assert len(said.splitlines()) == 1, said
-    assert "failed: " not in said
-    assert sorted(folder.rglob("*")) == before
-    return said
 
 
 @pytest.mark.parametrize("link", ["itself", "symlink", "hard link", "through a folder"])
@@ -49,7 +34,7 @@ def test_the_input_is_never_the_output(
     negative: Path,
     photo: Pixels,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
 ) -> None:
     source, other = tmp_path / name, tmp_path / f"other{name[2:]}"
     make_clip(source) if name.endswith("mp4") else cv2.imwrite(str(source), photo)
@@ -63,65 +48,56 @@ def test_the_input_is_never_the_output(
         other = tmp_path / "there" / name
     else:
         other = source
-    said = refused(capsys, tmp_path, source, other, "-y", "--model", negative)
+    said = refused(tmp_path, source, other, "-y", "--model", negative)
     assert "found the input itself" in said
     assert source.read_bytes() == content
 
 
 def test_a_folder_onto_itself_and_into_itself(
-    negative: Path, photo: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    negative: Path, photo: Pixels, tmp_path: Path, refused: Refused, deblur: Deblur
 ) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     cv2.imwrite(str(folder / "a.png"), photo)
-    refused(capsys, tmp_path, folder, folder, "-y", "--model", negative)
+    refused(tmp_path, folder, folder, "-y", "--model", negative)
     assert deblur(folder, folder / "sharp", "--model", negative) == 0
     assert [path.name for path in sorted(folder.iterdir())] == ["a.png", "sharp"]
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.png"])
 def test_a_file_where_a_folder_should_be(
-    name: str,
-    make_clip: Make,
-    negative: Path,
-    photo: Pixels,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    name: str, make_clip: Make, negative: Path, photo: Pixels, tmp_path: Path, refused: Refused
 ) -> None:
     source = tmp_path / name
     make_clip(source) if name.endswith("mp4") else cv2.imwrite(str(source), photo)
     (tmp_path / "file").write_text("precious")
     target = tmp_path / "file" / f"out{name[2:]}"
-    assert "a folder that exists" in refused(capsys, tmp_path, source, target, "--model", negative)
+    assert "a folder that exists" in refused(tmp_path, source, target, "--model", negative)
     assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_a_file_where_the_folder_of_pictures_should_be_made(
-    negative: Path, photo: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    negative: Path, photo: Pixels, tmp_path: Path, refused: Refused
 ) -> None:
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "a.png"), photo)
     (tmp_path / "file").write_text("precious")
     words = [tmp_path / "in", tmp_path / "file" / "out", "--model", negative]
-    assert "a folder" in refused(capsys, tmp_path, *words)
+    assert "a folder" in refused(tmp_path, *words)
 
 
 def test_a_folder_whose_pictures_names_are_folders_there(
-    negative: Path, photo: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    negative: Path, photo: Pixels, tmp_path: Path, refused: Refused
 ) -> None:
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "a.png"), photo)
     (tmp_path / "out" / "a.png").mkdir(parents=True)
-    refused(capsys, tmp_path, tmp_path / "in", tmp_path / "out", "-y", "--model", negative)
+    refused(tmp_path, tmp_path / "in", tmp_path / "out", "-y", "--model", negative)
 
 
 @pytest.mark.parametrize("output", [False, True])
 def test_a_folder_of_no_permission(
-    output: bool,
-    make_clip: Make,
-    negative: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    output: bool, make_clip: Make, negative: Path, tmp_path: Path, refused: Refused
 ) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may read and write everything")
@@ -132,7 +108,7 @@ def test_a_folder_of_no_permission(
         clip.chmod(0)
     target = (folder if output else tmp_path) / "out.mp4"
     folder.chmod(0o500)
-    said = refused(capsys, tmp_path, clip, target, "--model", negative)
+    said = refused(tmp_path, clip, target, "--model", negative)
     folder.chmod(0o700)
     assert "permission" in said.lower()
 
@@ -145,6 +121,7 @@ def test_a_folder_that_not_even_root_writes_to(
     photo: Pixels,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    deblur: Deblur,
 ) -> None:
     if not Path("/sys/kernel").is_dir():
         pytest.skip("no /sys here")
@@ -163,8 +140,8 @@ def test_no_permission_on_the_input(
     negative: Path,
     photo: Pixels,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    refused: Refused,
 ) -> None:
     """As a user without rights would see it, which root cannot be."""
     source = tmp_path / name
@@ -178,7 +155,7 @@ def test_no_permission_on_the_input(
     else:
         denied = av.error.PermissionError(13, "Permission denied", str(source))
         monkeypatch.setattr(av, "open", lambda *_, **__: (_ for _ in ()).throw(denied))
-    said = refused(capsys, tmp_path, source, tmp_path / f"out{name[2:]}", "--model", negative)
+    said = refused(tmp_path, source, tmp_path / f"out{name[2:]}", "--model", negative)
     assert "permission denied" in said.lower()
 
 
@@ -213,6 +190,7 @@ def test_names_of_every_kind(
     photo: Pixels,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    deblur: Deblur,
 ) -> None:
     (tmp_path / "out").mkdir()
     if name.endswith("png"):
@@ -245,7 +223,7 @@ def test_an_output_that_is_no_file_stays_what_it_is(
     negative: Path,
     photo: Pixels,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    refused: Refused,
 ) -> None:
     source, out = tmp_path / name, tmp_path / f"out{name[2:]}"
     make_clip(source) if name.endswith("mp4") else cv2.imwrite(str(source), photo)
@@ -253,17 +231,17 @@ def test_an_output_that_is_no_file_stays_what_it_is(
         os.mkfifo(out)
     else:
         out.symlink_to("/dev/null")
-    refused(capsys, tmp_path, source, out, "--model", negative)
+    refused(tmp_path, source, out, "--model", negative)
     assert out.is_fifo() or out.is_char_device()
 
 
 def test_a_pipe_is_not_replaced_by_a_picture(
-    negative: Path, photo: Pixels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    negative: Path, photo: Pixels, tmp_path: Path, refused: Refused
 ) -> None:
     source, out = tmp_path / "in.png", tmp_path / "out.png"
     cv2.imwrite(str(source), photo)
     os.mkfifo(out)
-    said = refused(capsys, tmp_path, source, out, "-y", "--model", negative)
+    said = refused(tmp_path, source, out, "-y", "--model", negative)
     assert "a pipe or a device of that name" in said
     assert out.is_fifo()
 
