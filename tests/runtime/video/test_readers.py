@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.video.frame_reader import FrameReader
 from deblurgan.runtime.video.packet_reader import read_packets
+from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.video_input import VideoInput
 
@@ -92,3 +94,25 @@ def is_block(content: bytes, at: int, track: int) -> bool:
     then come its time and its flags.
     """
     return content[at] == 0x80 | track and 0xA3 in content[at - 3 : at - 1]
+
+
+def test_a_cut_off_avi_is_said(make_clip: Make, tmp_path: Path) -> None:
+    """FFmpeg makes its index anew, and says nothing."""
+    clip = tmp_path / "in.avi"
+    make_clip(clip, times=list(range(120)), time_base=Fraction(1, 30), codec="mpeg4")
+    whole = clip.read_bytes()
+    said: list[str] = []
+    for name, length in (("whole", len(whole)), ("cut", len(whole) // 2)):
+        (tmp_path / f"{name}.avi").write_bytes(whole[:length])
+        with VideoSource(tmp_path / f"{name}.avi", warn=said.append) as video:
+            assert list(video.packets()) == []
+    assert len(said) == 1
+    assert re.match(r"cut.avi ends after [12]\.\d\d s of 4.00 s: it may have been cut", said[0])
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video\n" * 100])
+def test_what_is_no_video_is_said(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "in.mp4"
+    path.write_bytes(content)
+    with pytest.raises(DeblurError, match="expected a video"):
+        VideoSource(path)
