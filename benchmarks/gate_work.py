@@ -27,8 +27,8 @@ from deblurgan.benchmarks.reference import open_reference, products_environment
 from deblurgan.benchmarks.stopwatch import own_seconds
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError, Failure
-from deblurgan.runtime.pipeline import DeblurredFrame, Frame, run_pipeline
 from deblurgan.runtime.video.codecs import Encoding
+from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 
@@ -179,13 +179,7 @@ def clip_job(clip: Path, deblurrer: Deblurrer, out: Path) -> Repeat:
             VideoSink(out, source, Encoding(hardware="none")) as sink,
         ):
             engine = deblurrer.engine(*source.size, overlap=True)
-            frames = (item for item in source if isinstance(item, Frame))
-
-            def place(item: DeblurredFrame) -> None:
-                sink.write(item.origin, item.blurred.pixels, item.pixels)
-
-            run_pipeline(itertools.islice(frames, count), engine, place)
-            sink.commit()
+            deblur_video(source, sink, engine, sieve=lambda all_: itertools.islice(all_, count))
 
     return run
 
@@ -193,7 +187,7 @@ def clip_job(clip: Path, deblurrer: Deblurrer, out: Path) -> Repeat:
 def count_frames(clip: Path, most: int) -> int:
     """Of a clip, up to ``most``; raises :class:`DeblurError` for what is no video."""
     with VideoSource(clip) as source:
-        return sum(1 for _ in itertools.islice((f for f in source if isinstance(f, Frame)), most))
+        return sum(1 for _ in itertools.islice(source, most))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.pipeline import Frame, run_pipeline
 from deblurgan.runtime.video.codecs import Encoding
+from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 
@@ -50,7 +50,7 @@ def measure(clip: Path, deblurrer: Deblurrer, frames: int = 100) -> Efficiency:
     with VideoSource(clip) as source, tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.mkv"
         backend = deblurrer.engine(*source.size, overlap=True)
-        backend.run(next(only_frames(source)).pixels[None])
+        backend.run(next(iter(source)).pixels[None])
         decode, decoded = decode_alone(clip, frames)
         sharp: list[Frames] = []
         pictures = [frame.pixels[None] for frame in decoded]
@@ -64,7 +64,7 @@ def measure(clip: Path, deblurrer: Deblurrer, frames: int = 100) -> Efficiency:
 def decode_alone(clip: Path, frames: int) -> tuple[float, list[Frame]]:
     decoded: list[Frame] = []
     with VideoSource(clip) as source:
-        used = cpu_seconds(lambda: decoded.extend(itertools.islice(only_frames(source), frames)))
+        used = cpu_seconds(lambda: decoded.extend(itertools.islice(source, frames)))
     return used, decoded
 
 
@@ -87,17 +87,8 @@ def compare_rates(backend: Backend, decoded: list[Frame]) -> float:
 def whole(clip: Path, frames: int, backend: Backend, out: Path) -> float:
     start = time.monotonic()
     with VideoSource(clip) as source, VideoSink(out, source, Encoding()) as sink:
-
-        def place(item: Any) -> None:
-            sink.write(item.origin, item.blurred.pixels, item.pixels)
-
-        run_pipeline(itertools.islice(only_frames(source), frames), backend, place)
-        sink.commit()
+        deblur_video(source, sink, backend, sieve=lambda all_: itertools.islice(all_, frames))
     return time.monotonic() - start
-
-
-def only_frames(source: Iterable[Any]) -> Iterator[Frame]:
-    return (item for item in source if isinstance(item, Frame))
 
 
 def cpu_seconds(work: Any) -> float:
