@@ -5,15 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from deblurgan.runtime.backends import Backend, open_backend
+from deblurgan.benchmarks.stream import run_overlapping
+from deblurgan.runtime.backends import open_backend
 from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.contract import PRECISIONS, Frames, Model, open_model
 from deblurgan.runtime.difference import TOLERANCES, Difference
@@ -191,15 +191,3 @@ def time_runs(run: Callable[[Frames], Frames], frame: Frames, runs: int) -> list
         run(frame)
         times.append(time.perf_counter() - start)
     return times
-
-
-def run_overlapping(engine: Backend, frames: Sequence[Frames]) -> None:
-    """As many at a time as it takes."""
-
-    def run(frame: Frames) -> None:
-        check_interrupted()
-        engine.run(frame)
-
-    with ThreadPoolExecutor(engine.in_flight) as threads:
-        for _ in threads.map(run, frames):
-            pass

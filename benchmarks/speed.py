@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from deblurgan.benchmarks.stream import run_overlapping
 from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.contract import Frames
 from deblurgan.train.networks import ResNetGenerator
@@ -49,12 +49,6 @@ def compare_with_paper(
         statistics.median(paper_time for _, paper_time in pairs),
         statistics.median(paper_time / engine for engine, paper_time in pairs),
     )
-
-
-def run_overlapping(backend: Backend, pictures: list[Frames]) -> list[Frames]:
-    """What the engine makes of them, as many at a time as it can use."""
-    with ThreadPoolExecutor(backend.in_flight) as threads:
-        return list(threads.map(backend.run, pictures))
 
 
 def paper_generator() -> Callable[[Frames], torch.Tensor]:

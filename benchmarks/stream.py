@@ -1,14 +1,27 @@
-"""Frames that follow each other: how long lies between two of them when the engine has as many
-under way as it takes.
+"""Frames that follow each other, as many under way as the engine takes: what becomes of them,
+and how long lies between two.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from deblurgan.runtime.backends import Backend
+from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.contract import Frames
+
+
+def run_overlapping(backend: Backend, pictures: Sequence[Frames]) -> list[Frames]:
+    """What the engine makes of them, in their order."""
+
+    def run(picture: Frames) -> Frames:
+        check_interrupted()
+        return backend.run(picture)
+
+    with ThreadPoolExecutor(backend.in_flight) as threads:
+        return list(threads.map(run, pictures))
 
 
 def measure_stream(backend: Backend, frame: Frames, frames: int, seconds: float) -> list[float]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deblurgan.benchmarks.speed import run_overlapping, seconds
+from deblurgan.benchmarks.speed import seconds
+from deblurgan.benchmarks.stream import run_overlapping
 from deblurgan.runtime.backends import Backend, available_threads
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer

@@ -11,6 +11,7 @@ import pytest
 
 from deblurgan.benchmarks import plans
 from deblurgan.benchmarks.app import app
+from deblurgan.benchmarks.stream import run_overlapping
 from deblurgan.runtime.backends import NoEngine
 from deblurgan.runtime.console import run
 from deblurgan.runtime.contract import Frames, open_model
@@ -96,7 +97,7 @@ def test_every_frame_is_run_by_as_many_threads_as_the_engine_takes() -> None:
         return frame
 
     engine: Any = SimpleNamespace(in_flight=3, run=run)
-    plans.run_overlapping(engine, [np.zeros((1, 2, 2, 3), np.uint8)] * 6)
+    run_overlapping(engine, [np.zeros((1, 2, 2, 3), np.uint8)] * 6)
     assert len(seen) == 6
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from deblurgan.benchmarks import speed
-from deblurgan.benchmarks.speed import compare_with_paper, paper_generator, run_overlapping
+from deblurgan.benchmarks.speed import compare_with_paper, paper_generator
+from deblurgan.benchmarks.stream import run_overlapping
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 
