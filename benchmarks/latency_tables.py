@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from deblurgan.benchmarks.latency_rows import Percentiles, Row
-from deblurgan.benchmarks.paper import PAPER_TIME, PublishedTime
+from deblurgan.benchmarks.paper import NETWORK_720P, PAPER_TIME, NetworkSize, PublishedTime
 from deblurgan.benchmarks.peak import Peak
 
 MEGABYTE = 1 << 20
@@ -87,7 +87,7 @@ def peaks_table(peaks: Sequence[Peak]) -> Table:
 
 
 def compare_with_published(
-    row: Row, published: PublishedTime = PAPER_TIME, paper_multiply_adds: float = 697e9
+    row: Row, published: PublishedTime = PAPER_TIME, network: NetworkSize = NETWORK_720P
 ) -> str:
     """One sentence that says what the published time can be held against, and what not."""
     assert row.frame is not None
@@ -101,8 +101,8 @@ def compare_with_published(
         said += f", {row.share_of_peak:.0%} of this machine's peak"
     return (
         f"{said}. The paper: {published.seconds} s on a {published.device}, of a picture whose "
-        f"resolution and precision it does not state; were it 1280x720, its network would need "
-        f"{2 * paper_multiply_adds / 1e9:,.0f} G operations"
+        f"resolution and precision it does not state; were it {network.width}x{network.height}, its "
+        f"network would need {2 * network.multiply_adds / 1e9:,.0f} G operations"
     )
 
 
