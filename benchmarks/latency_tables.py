@@ -101,8 +101,8 @@ def compare_with_published(
         said += f", {row.share_of_peak:.0%} of this machine's peak"
     return (
         f"{said}. The paper: {published.seconds} s on a {published.device}, of a picture whose "
-        f"resolution and precision it does not state; were it {network.width}x{network.height}, its "
-        f"network would need {2 * network.multiply_adds / 1e9:,.0f} G operations"
+        f"resolution and precision it does not state; were it {network.width}x{network.height}, "
+        f"its network would need {2 * network.multiply_adds / 1e9:,.0f} G operations"
     )
 
 

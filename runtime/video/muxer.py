@@ -100,7 +100,7 @@ class VideoMuxer:
                     segment.path,
                     expected="what this machine's encoder makes",
                     found="another encoder's settings",
-                    remedy="begin anew with --no-resume",
+                    remedy="run the same command again: it begins anew",
                 )
         delay = max((segment.summary.delay for segment in segments), default=0)
         times = iter(decode_times(self.manifest.frames, delay, self._frame_ticks))
