@@ -1,4 +1,4 @@
-"""The video job's efficiency: its wall time next to what its parts cost alone."""
+"""The video job: its wall time next to what its parts cost alone, and whether it flickers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from deblurgan.benchmarks.stream import run_overlapping
 from deblurgan.runtime.backends import Backend, available_threads
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
-from deblurgan.runtime.pipeline import Frame, run_pipeline
+from deblurgan.runtime.flicker import FlickerMeter, TemporalError
+from deblurgan.runtime.pipeline import Frame, StageClock, run_pipeline
 from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import VideoSink
@@ -25,12 +26,14 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Efficiency:
+class VideoJob:
     """CPU seconds of each part measured alone, and the whole job's wall seconds.
 
     ``ratio`` is wall / (sum of the parts / cores): 1 is a machine that never
-    waits and pays nothing for putting the parts together. ``in_memory`` is the rate of
-    the pipeline, with decoded frames and no encoder, next to that of the engine alone.
+    waits and pays nothing for putting the parts together. ``engine_bound`` is the share of
+    the wall time that the engine was at work; ``in_memory`` is the rate of the pipeline, with
+    decoded frames and no encoder, next to that of the engine alone. ``temporal`` is of every
+    two frames that follow each other; None where none could be compared.
     """
 
     frames: int
@@ -38,15 +41,21 @@ class Efficiency:
     engine: float
     encode: float
     wall: float
+    engine_bound: float
     in_memory: float
     cores: int
+    temporal: TemporalError | None
+
+    @property
+    def frames_a_second(self) -> float:
+        return self.frames / self.wall
 
     @property
     def ratio(self) -> float:
         return self.wall * self.cores / (self.decode + self.engine + self.encode)
 
 
-def measure(clip: Path, deblurrer: Deblurrer, frames: int = 100) -> Efficiency:
+def measure(clip: Path, deblurrer: Deblurrer, frames: int = 100) -> VideoJob:
     """Run the parts and the whole on the first ``frames`` frames of a clip."""
     with VideoSource(clip) as source, tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.mkv"
@@ -57,9 +66,18 @@ def measure(clip: Path, deblurrer: Deblurrer, frames: int = 100) -> Efficiency:
         pictures = [frame.pixels[None] for frame in decoded]
         engine = cpu_seconds(lambda: sharp.extend(run_overlapping(backend, pictures)))
         encode = cpu_seconds(lambda: encode_alone(source, decoded, sharp, out))
-        wall = whole(clip, frames, backend, out)
-    rate = compare_rates(backend, decoded)
-    return Efficiency(len(decoded), decode, engine, encode, wall, rate, available_threads())
+        wall, engine_bound = whole(clip, frames, backend, out)
+    return VideoJob(
+        len(decoded),
+        decode,
+        engine,
+        encode,
+        wall,
+        engine_bound,
+        compare_rates(backend, decoded),
+        available_threads(),
+        measure_flicker(decoded, sharp),
+    )
 
 
 def decode_alone(clip: Path, frames: int) -> tuple[float, list[Frame]]:
@@ -76,6 +94,13 @@ def encode_alone(source: VideoSource, decoded: list[Frame], sharp: list[Frames],
         sink.commit()
 
 
+def measure_flicker(decoded: list[Frame], sharp: list[Frames]) -> TemporalError | None:
+    meter = FlickerMeter(every=1)
+    for frame, pixels in zip(decoded, sharp, strict=True):
+        meter.watch(frame.pixels, pixels[0])
+    return meter.error
+
+
 def compare_rates(backend: Backend, decoded: list[Frame]) -> float:
     """The engine's time alone by the pipeline's: the median of rounds in turn."""
     pictures, ratios = [frame.pixels[None] for frame in decoded], []
@@ -85,11 +110,15 @@ def compare_rates(backend: Backend, decoded: list[Frame]) -> float:
     return statistics.median(ratios)
 
 
-def whole(clip: Path, frames: int, backend: Backend, out: Path) -> float:
-    start = time.monotonic()
+def whole(clip: Path, frames: int, backend: Backend, out: Path) -> tuple[float, float]:
+    """Wall seconds, and the share of them that the engine was at work."""
+    start, clock = time.monotonic(), StageClock()
     with VideoSource(clip) as source, VideoSink(out, source, Encoding()) as sink:
-        deblur_video(source, sink, backend, sieve=lambda all_: itertools.islice(all_, frames))
-    return time.monotonic() - start
+        deblur_video(
+            source, sink, backend, clock=clock, sieve=lambda all_: itertools.islice(all_, frames)
+        )
+        engine_bound = clock.share("engine")
+    return time.monotonic() - start, engine_bound
 
 
 def cpu_seconds(work: Any) -> float:
@@ -97,3 +126,11 @@ def cpu_seconds(work: Any) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
+
+
+def as_figures(job: VideoJob) -> dict[str, Any]:
+    """For the file of results."""
+    figures = {**asdict(job), "ratio": job.ratio, "frames_a_second": job.frames_a_second}
+    if job.temporal is not None:
+        figures["temporal"]["ratio_for_contrast"] = job.temporal.ratio_for_contrast
+    return figures

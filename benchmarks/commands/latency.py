@@ -230,17 +230,18 @@ def show(found: Any, video: Any) -> None:
     if video is not None:
         output.print(
             f"the whole video job: {video.frames} frames in {video.wall:.2f} s, "
-            f"{video.frames / video.wall:.3g} frames/s; deblur-bench video tells more"
+            f"{video.frames_a_second:.3g} frames/s; deblur-bench video tells more"
         )
 
 
 def figures(found: Any, video: Any) -> dict[str, Any]:
     from deblurgan.benchmarks.paper import PAPER_TIME
+    from deblurgan.benchmarks.video import as_figures
 
     return {
         **asdict(found),
         "published": asdict(PAPER_TIME),
-        "video": video and {**asdict(video), "frames_a_second": video.frames / video.wall},
+        "video": video and as_figures(video),
     }
 
 
