@@ -8,6 +8,7 @@ from deblurgan.benchmarks.commands.gate import gate_command
 from deblurgan.benchmarks.commands.gpu import gpu_command
 from deblurgan.benchmarks.commands.latency import latency_command
 from deblurgan.benchmarks.commands.quality import quality_command
+from deblurgan.benchmarks.commands.report import report_command
 from deblurgan.benchmarks.commands.speed import speed_command
 from deblurgan.benchmarks.commands.training import training_command
 from deblurgan.benchmarks.commands.video import video_command
@@ -22,6 +23,7 @@ app.command("video", no_args_is_help=True)(video_command)
 app.command("training", no_args_is_help=True)(training_command)
 app.command("gate", no_args_is_help=True)(gate_command)
 app.command("gpu")(gpu_command)
+app.command("report", no_args_is_help=True)(report_command)
 app.command("curves", no_args_is_help=True)(curves_command)
 
 

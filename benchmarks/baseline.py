@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 from deblurgan.benchmarks.environment import Environment
 from deblurgan.benchmarks.gate import Process
 from deblurgan.benchmarks.reference import ENGINE, VERSION
+from deblurgan.benchmarks.result_file import Result, read_result, refusing_damage
 from deblurgan.runtime.errors import DeblurError
 
-KIND, SCHEMA = "gate-baseline", 1
-LARGEST = 1 << 24  # bytes; one of an hour's measuring has some hundred thousand
+KIND = "gate-baseline"
 
 
 @dataclass(frozen=True)
@@ -94,30 +93,15 @@ def to_figures(subject: Subject, model_sha256: str, processes: Sequence[Process]
 
 def read_baseline(path: Path, remedy: str) -> Baseline:
     """Raises :class:`DeblurError` with ``remedy`` for what is no baseline, or one cut short."""
-    try:
-        if path.is_file() and path.stat().st_size > LARGEST:
-            raise ValueError("a file of another kind")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return from_content(content)
-    except OSError as error:
-        found = (error.strerror or str(error)).lower()
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        found = f"a file that lacks something ({type(error).__name__}: {error})"
-    except (ValueError, RecursionError) as error:
-        found = f"a file that is none ({str(error).splitlines()[0]})"
-    raise DeblurError(
-        path,
-        expected="a baseline that deblur-bench gate wrote",
-        found=found,
-        remedy=f"write one: {remedy}",
-    )
+    with refusing_damage(path, "a baseline that deblur-bench gate wrote", f"write one: {remedy}"):
+        return from_result(read_result(path))
 
 
-def from_content(content: Any) -> Baseline:
+def from_result(result: Result) -> Baseline:
     """Raises ``KeyError``, ``TypeError`` or ``ValueError`` for anything but a baseline."""
-    if content["kind"] != KIND or content["schema"] != SCHEMA:
-        raise ValueError(f"{content['kind']!r} of schema {content['schema']!r}")
-    figures, environment = content["figures"], content["environment"]
+    if result.kind != KIND:
+        raise ValueError(f"{result.kind!r}")
+    figures, environment = result.figures, result.environment
     subject = Subject(**figures["subject"])
     for field in fields(Subject):
         value = getattr(subject, field.name)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from deblurgan.runtime.errors import DeblurError
-
-matplotlib.use("agg")
 
 LOSSES = ("content", "pixel")  # of those a run has, the first is drawn
 WINDOW = 50  # points that a loss is averaged over
@@ -19,8 +15,8 @@ WINDOW = 50  # points that a loss is averaged over
 Points = list[tuple[float, float]]
 
 
-def draw_curves(runs: list[Path]) -> bytes:
-    """A PNG of the runs' loss and of the gain in PSNR over the blurred input, by pictures.
+def draw_curves(runs: list[Path]) -> Figure:
+    """The runs' loss and of the gain in PSNR over the blurred input, by pictures.
 
     Raises ``DeblurError`` for a folder without a run's log.
     """
@@ -41,9 +37,7 @@ def draw_curves(runs: list[Path]) -> bytes:
     for axes in (loss_axes, gain_axes):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
-    return image.getvalue()
+    return figure
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -15,15 +14,13 @@ from deblurgan.benchmarks.latency_rows import Row
 from deblurgan.benchmarks.paper import PAPER_TIME
 from deblurgan.runtime.errors import DeblurError
 
-matplotlib.use("agg")
-
 PRECISION_COLOURS = {"fp32": "tab:blue", "fp16": "tab:green", "bf16": "tab:olive",
                      "int8": "tab:orange", "int8-fp16": "tab:red"}  # fmt: skip
 MARKERS = "osD^vP*Xhp<>"
 
 
-def draw_latency(rows: Sequence[Row]) -> bytes:
-    """A PNG of milliseconds by frame size, a line for every model, engine and precision, for
+def draw_latency(rows: Sequence[Row]) -> Figure:
+    """Milliseconds by frame size, a line for every model, engine and precision, for
     one frame at a time on the most threads; bars reach from the median to p90, and noisy rows
     are hollow. Raises ``DeblurError`` where no row has figures.
     """
@@ -33,7 +30,7 @@ def draw_latency(rows: Sequence[Row]) -> bytes:
     for row in measured:
         if row.threads == most:
             lines[row.model, row.engine, row.precision].append(row)
-    figure = Figure(figsize=(10, 0.25 * len(lines) + 5), layout="constrained")
+    figure = Figure(figsize=(8, 0.15 * len(lines) + 4.5), layout="constrained")
     axes = figure.subplots()
     markers = assign_markers([(model, engine) for model, engine, _ in lines])
     for (model, engine, precision), line in lines.items():
@@ -56,79 +53,100 @@ def draw_latency(rows: Sequence[Row]) -> bytes:
     finish(axes)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2,
                   fontsize=8)  # fmt: skip
-    return to_png(figure)
+    return figure
 
 
-def draw_scaling(rows: Sequence[Row]) -> bytes:
-    """A PNG of three pictures: time against pixels, against frames at once, and against
-    threads, each next to its ideal, through each line's first point. Only lines of at least
-    two points are drawn. Raises ``DeblurError`` where no row has figures.
+@dataclass(frozen=True)
+class Axis:
+    """What time is drawn against: the ``value`` of a row; ``ideal`` is how many times the time
+    grows with so many times the value. Rows of one line have ``fixed`` in common; where there
+    are several the greatest is drawn.
+    """
+
+    name: str
+    title: str
+    value: Callable[[Row], int]
+    ideal: Callable[[float], float]
+    fixed: Callable[[Row], tuple[int, ...]]
+
+
+def draw_scaling(rows: Sequence[Row]) -> Figure:
+    """Time against pixels, frames at once and threads, of these what was measured at several,
+    each next to its ideal, through each line's first point. Raises ``DeblurError`` where no
+    row has figures.
     """
     with_figures = [row for row in rows if row.frame is not None and not row.stream]
     require_figures(with_figures)
-    figure = Figure(figsize=(15, 6), layout="constrained")
-    panels = figure.subplots(1, 3)
-    draw_panel(panels[0], with_figures, pixels, "pixels a frame", lambda growth: growth,
-               lambda row: (-row.batch, row.threads))  # fmt: skip
-    draw_panel(panels[1], with_figures, lambda row: row.batch, "frames at once",
-               lambda growth: growth,
-               lambda row: (row.width, row.height, row.threads))  # fmt: skip
-    draw_panel(panels[2], with_figures, lambda row: row.threads, "threads",
-               lambda growth: 1 / growth,
-               lambda row: (row.width, row.height, -row.batch))  # fmt: skip
-    label_sizes(panels[0], with_figures)
-    panels[0].set(title="ideal: as many times the time as pixels", ylabel="milliseconds a call")
-    panels[1].set(title="ideal: as many times the time as frames")
-    panels[2].set(title="ideal: half the time on twice the threads")
+    axes_ = (
+        Axis("pixels a frame", "ideal: as many times the time as pixels", pixels,
+             lambda growth: growth, lambda row: (-row.batch, row.threads)),
+        Axis("frames at once", "ideal: as many times the time as frames", lambda row: row.batch,
+             lambda growth: growth, lambda row: (row.width, row.height, row.threads)),
+        Axis("threads", "ideal: half the time on twice the threads", lambda row: row.threads,
+             lambda growth: 1 / growth, lambda row: (row.width, row.height, -row.batch)),
+    )  # fmt: skip
+    several = [axis for axis in axes_ if lines_along(axis, with_figures)]
+    shown = several or axes_[:1]
+    figure = Figure(figsize=(4.4 * len(shown) + 0.8, 5.2), layout="constrained")
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    markers = assign_markers([(row.model, row.engine) for row in with_figures])
+    for panel, axis in zip(panels, shown, strict=True):
+        draw_panel(panel, axis, lines_along(axis, with_figures), markers)
+    panels[0].set_ylabel("milliseconds a call")
+    if shown[0] is axes_[0]:
+        label_sizes(panels[0], with_figures)
     labels: dict[str, Any] = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             labels.setdefault(label, handle)
     if labels:
-        figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=3,
-                      fontsize=8)  # fmt: skip
-    return to_png(figure)
+        figure.legend(labels.values(), labels.keys(), loc="outside lower center",
+                      ncols=len(shown), fontsize=8)  # fmt: skip
+    return figure
 
 
-def draw_panel(
-    axes: Any,
-    rows: Sequence[Row],
-    along: Callable[[Row], int],
-    what: str,
-    ideal: Callable[[float], float],
-    fixed: Callable[[Row], tuple[int, ...]],
-) -> None:
-    """Of the settings that are held fixed, those with the most points, then the largest
-    frames, the smallest batch and the most threads.
+Line = tuple[str, str, str]  # model, engine, precision
+
+
+def lines_along(axis: Axis, rows: Sequence[Row]) -> dict[Line, dict[int, Row]]:
+    """Rows by their value, of all lines with at least two. Of the settings that are held
+    fixed, those with the most points, then the largest frames, the smallest batch and the
+    most threads.
     """
-    groups: dict[tuple[int, ...], dict[tuple[str, str, str], dict[int, Row]]] = defaultdict(
+    groups: dict[tuple[int, ...], dict[Line, dict[int, Row]]] = defaultdict(
         lambda: defaultdict(dict)
     )
     for row in rows:
-        groups[fixed(row)][row.model, row.engine, row.precision][along(row)] = row
+        groups[axis.fixed(row)][row.model, row.engine, row.precision][axis.value(row)] = row
     _, lines = max(
         groups.items(), key=lambda item: (max(len(line) for line in item[1].values()), item[0])
     )
-    order = assign_markers([(row.model, row.engine) for row in rows])
+    return {line: points for line, points in lines.items() if len(points) > 1}
+
+
+def draw_panel(
+    panel: Any,
+    axis: Axis,
+    lines: dict[Line, dict[int, Row]],
+    markers: dict[tuple[str, str], str],
+) -> None:
     drawn: set[int] = set()
     for (model, engine, precision), points in lines.items():
-        if len(points) < 2:
-            continue
         x = sorted(points)
         y = [1000 * seconds(points[value]) for value in x]
         colour = PRECISION_COLOURS.get(precision, "grey")
-        axes.plot(x, y, marker=order[model, engine], color=colour,
-                  linestyle="--" if engine.startswith("pytorch") else "-",
-                  label=f"{model} {precision}, {engine}")  # fmt: skip
-        axes.plot(x, [y[0] * ideal(value / x[0]) for value in x], color="black", linewidth=0.8,
-                  linestyle=":", label="ideal")  # fmt: skip
+        panel.plot(x, y, marker=markers[model, engine], color=colour,
+                   linestyle="--" if engine.startswith("pytorch") else "-",
+                   label=f"{model} {precision}, {engine}")  # fmt: skip
+        panel.plot(x, [y[0] * axis.ideal(value / x[0]) for value in x], color="black",
+                   linewidth=0.8, linestyle=":", label="ideal")  # fmt: skip
         drawn.update(x)
-    axes.set(xscale="log", yscale="log", xlabel=what)
-    finish(axes)
+    panel.set(xscale="log", yscale="log", xlabel=axis.name, title=axis.title)
+    finish(panel)
     if not drawn:
-        axes.text(0.5, 0.5, f"measured with one number of {what} only", ha="center",
-                  transform=axes.transAxes)  # fmt: skip
-    set_ticks(axes, {value: str(value) for value in drawn})
+        panel.text(0.5, 0.5, "nothing was measured at several of them", ha="center",
+                   transform=panel.transAxes)  # fmt: skip
+    set_ticks(panel, {value: str(value) for value in drawn})
 
 
 def one_at_a_time(rows: Sequence[Row]) -> list[Row]:
@@ -191,9 +209,3 @@ def seconds(row: Row) -> float:
 def p90(row: Row) -> float:
     assert row.frame is not None
     return row.frame.p90
-
-
-def to_png(figure: Figure) -> bytes:
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
-    return image.getvalue()

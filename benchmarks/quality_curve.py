@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
+from typing import Protocol
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from deblurgan.benchmarks.pictures import Pictures
-from deblurgan.benchmarks.quality import ModelQuality
+from deblurgan.benchmarks.quality import LengthScore
 from deblurgan.runtime.errors import DeblurError
 
-matplotlib.use("agg")
+
+class ByLength(Protocol):
+    """What is drawn of a model's quality."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def by_length(self) -> tuple[LengthScore, ...]: ...
 
 
 def check_lengths(pictures: Pictures) -> None:
@@ -26,8 +32,8 @@ def check_lengths(pictures: Pictures) -> None:
         )
 
 
-def draw_quality_curve(models: Sequence[ModelQuality], title: str) -> bytes:
-    """A PNG: PSNR before and after, and the gain with its standard error, by length."""
+def draw_quality_curve(models: Sequence[ByLength], title: str) -> Figure:
+    """PSNR before and after, and the gain with its standard error, by length."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     psnr_axes, gain_axes = figure.subplots(1, 2)
     rows = models[0].by_length
@@ -53,6 +59,4 @@ def draw_quality_curve(models: Sequence[ModelQuality], title: str) -> bytes:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
-    return image.getvalue()
+    return figure

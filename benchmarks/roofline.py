@@ -18,7 +18,6 @@ from deblurgan.benchmarks.latency_plots import (
     assign_markers,
     finish,
     one_at_a_time,
-    to_png,
     write_number,
 )
 from deblurgan.benchmarks.latency_rows import Row
@@ -26,8 +25,8 @@ from deblurgan.benchmarks.peak import Peak
 from deblurgan.runtime.errors import DeblurError
 
 
-def draw_roofline(rows: Sequence[Row], peaks: Sequence[Peak]) -> bytes:
-    """A PNG, log to log: operations a byte, and operations a second, for one frame at a time
+def draw_roofline(rows: Sequence[Row], peaks: Sequence[Peak]) -> Figure:
+    """Log to log: operations a byte, and operations a second, for one frame at a time
     on the most threads. Raises ``DeblurError`` where no row has figures or no peak was measured.
     """
     measured = [row for row in one_at_a_time(rows) if row.multiply_adds and row.bytes_moved]
@@ -80,7 +79,7 @@ def draw_roofline(rows: Sequence[Row], peaks: Sequence[Peak]) -> bytes:
     axes.xaxis.set_major_formatter(FuncFormatter(write_number))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2,
                   fontsize=8)  # fmt: skip
-    return to_png(figure)
+    return figure
 
 
 def intensity(row: Row) -> float:

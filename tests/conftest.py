@@ -1,9 +1,13 @@
-"""What tests of several packages need: tiny contract files, clips, real data."""
+"""What tests of several packages need: tiny contract files, clips, real data, a browser."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +193,141 @@ def add_subtitles(path: Path) -> None:
                     packet.stream = copies[packet.stream]
                     out.mux(packet)
     whole.replace(path)
+
+
+# Pages
+
+# It looks for updates otherwise, and starts no sandbox as root.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--disable-quic"]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine to look at the page with")
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=program, args=FLAGS)
+        yield running
+        running.close()
+
+
+# Of every text the contrast to what is behind it, as WCAG 2 reckons; over pictures
+# there is no one colour behind it.
+CONTRASTS = """() => {
+  const channels = c => c.match(/[\\d.]+/g).map(Number);
+  const light = c => channels(c).slice(0, 3).map(v => v / 255)
+    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const c = getComputedStyle(e).backgroundColor;
+      if (channels(c).length < 4) return c;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  return [...document.body.querySelectorAll("*")]
+    .filter(e => !e.closest(".stack, script, style")
+      && [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()))
+    .map(e => {
+      const [a, b] = [light(getComputedStyle(e).color), light(behind(e))];
+      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.textContent.slice(0, 40)];
+    });
+}"""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A page as a browser of a width and a colour scheme shows it: what it complained of and
+    asked for, the widths of the images themselves and of the page, and every text's contrast.
+    """
+
+    width: int
+    scheme: str
+    complaints: list[str]
+    elsewhere: list[str]
+    widths: list[int]
+    page_width: int
+    background: str
+    contrasts: list[tuple[float, str]]
+
+    def check(self) -> None:
+        assert self.complaints == []
+        assert self.elsewhere == []
+        assert 0 not in self.widths
+        assert self.page_width <= self.width
+        is_dark = max(map(int, re.findall(r"\d+", self.background))) < 60
+        assert is_dark == (self.scheme == "dark")
+        assert [found for found in self.contrasts if found[0] < 4.5] == []
+
+
+@pytest.fixture
+def look(browser: Any, tmp_path: Path) -> Callable[[str, int, str], Looked]:
+    """Shows a page in a window of a width, in the colour scheme light or dark."""
+
+    def show(html: str, width: int, scheme: str) -> Looked:
+        file = tmp_path / "page.html"
+        file.write_text(html)
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        page, complaints, requests = context.new_page(), [], []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(file.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true })")
+        looked = Looked(
+            width,
+            scheme,
+            complaints,
+            [url for url in requests if not url.startswith("data:") and url != file.as_uri()],
+            page.evaluate("[...document.images].map(image => image.naturalWidth)"),
+            page.evaluate("document.documentElement.scrollWidth"),
+            page.evaluate("getComputedStyle(document.body).backgroundColor"),
+            page.evaluate(CONTRASTS),
+        )
+        context.close()
+        return looked
+
+    return show
+
+
+@pytest.fixture
+def move_slider(browser: Any, tmp_path: Path) -> Callable[[str, str], tuple[str, str]]:
+    """How a page's second picture is clipped before and after the slider is moved."""
+
+    def move(html: str, to: str) -> tuple[str, str]:
+        file = tmp_path / "page.html"
+        file.write_text(html)
+        page = browser.new_page(viewport={"width": 800, "height": 900})
+        page.goto(file.as_uri())
+        clip = "getComputedStyle(document.querySelector('.after')).clipPath"
+        before = page.evaluate(clip)
+        page.locator(".slider input").fill(to)
+        after = page.evaluate(clip)
+        page.close()
+        return before, after
+
+    return move
+
+
+class Elements(HTMLParser):
+    """The elements of a page, with their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+def elements() -> type[Elements]:
+    return Elements

@@ -24,6 +24,7 @@ def curves_command(
     """
     console.require("bench", "matplotlib")
     from deblurgan.benchmarks.curves import draw_curves
+    from deblurgan.benchmarks.drawing import to_png
     from deblurgan.runtime.whole_file import write_whole
 
-    write_whole(picture, draw_curves(runs))
+    write_whole(picture, to_png(draw_curves(runs)))

@@ -12,6 +12,12 @@ from rich import box
 from rich.table import Column, Table
 
 from deblurgan.benchmarks.commands.models import ModelsOption, open_models
+from deblurgan.benchmarks.commands.options import (
+    BackendOption,
+    JsonOption,
+    check_json_target,
+    output,
+)
 from deblurgan.benchmarks.commands.pictures import (
     GammaOption,
     LimitOption,
@@ -19,13 +25,7 @@ from deblurgan.benchmarks.commands.pictures import (
     PhotosOption,
     choose_pictures,
 )
-from deblurgan.benchmarks.commands.results import (
-    BackendOption,
-    JsonOption,
-    check_json_target,
-    output,
-    write_result,
-)
+from deblurgan.benchmarks.result_file import write_result
 from deblurgan.runtime import backends, console
 from deblurgan.runtime.model_store import DEFAULT
 

@@ -15,17 +15,17 @@ from typing import Annotated
 import typer
 
 from deblurgan.benchmarks.baseline import KIND, Subject, read_baseline, to_figures
-from deblurgan.benchmarks.commands.results import (
+from deblurgan.benchmarks.commands.options import (
     JsonOption,
     ModelOption,
     check_json_target,
     output,
-    write_result,
 )
 from deblurgan.benchmarks.environment import describe_environment
 from deblurgan.benchmarks.gate import CONFIDENCE, Comparison, Outcome, collect, settle
 from deblurgan.benchmarks.gate_work import Work, count_frames, measure_in_process
 from deblurgan.benchmarks.reference import ENGINE, KINDS
+from deblurgan.benchmarks.result_file import write_result
 from deblurgan.runtime import console
 from deblurgan.runtime.backends import AUTO, available_threads
 from deblurgan.runtime.contract import Model

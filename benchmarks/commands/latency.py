@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 from rich.measure import Measurement
 
-from deblurgan.benchmarks.commands.results import (
+from deblurgan.benchmarks.commands.options import (
     JsonOption,
     check_json_target,
     output,
-    write_result,
 )
+from deblurgan.benchmarks.result_file import write_result
 from deblurgan.runtime import backends, console
 from deblurgan.runtime.contract import PRECISIONS
 from deblurgan.runtime.errors import DeblurError
@@ -190,6 +190,7 @@ def write_tables(found: Any, csv_file: Path | None, action: Path | None) -> None
 
 def draw(found: Any, pictures: dict[str, Path | None]) -> None:
     """Last of all: where there is nothing to draw, the figures are written already."""
+    from deblurgan.benchmarks.drawing import to_png
     from deblurgan.benchmarks.latency_plots import draw_latency, draw_scaling
     from deblurgan.benchmarks.roofline import draw_roofline
 
@@ -200,7 +201,7 @@ def draw(found: Any, pictures: dict[str, Path | None]) -> None:
     }
     for name, path in pictures.items():
         if path is not None:
-            write_whole(path, drawn[name]())
+            write_whole(path, to_png(drawn[name]()))
 
 
 def show(found: Any, video: Any) -> None:

@@ -13,6 +13,12 @@ from rich import box
 from rich.table import Column, Table
 
 from deblurgan.benchmarks.commands.models import ModelsOption, open_models
+from deblurgan.benchmarks.commands.options import (
+    BackendOption,
+    JsonOption,
+    check_json_target,
+    output,
+)
 from deblurgan.benchmarks.commands.pictures import (
     GammaOption,
     LimitOption,
@@ -20,13 +26,7 @@ from deblurgan.benchmarks.commands.pictures import (
     PhotosOption,
     choose_pictures,
 )
-from deblurgan.benchmarks.commands.results import (
-    BackendOption,
-    JsonOption,
-    check_json_target,
-    output,
-    write_result,
-)
+from deblurgan.benchmarks.result_file import write_result
 from deblurgan.runtime import backends, console
 from deblurgan.runtime.model_store import DEFAULT
 
@@ -93,6 +93,7 @@ def quality_command(
     deblur-bench quality --photos kodak24/ --all-lengths --curve curve.png
     """
     console.require("bench", "torch", "safetensors", "skimage", "matplotlib")
+    from deblurgan.benchmarks.drawing import to_png
     from deblurgan.benchmarks.pictures import find_pictures
     from deblurgan.benchmarks.quality import measure_quality
     from deblurgan.benchmarks.quality_curve import check_lengths, draw_quality_curve
@@ -134,7 +135,7 @@ def quality_command(
     if worst is not None:
         save_image(worst, worst_crops.draw()[:, :, ::-1])
     if curve is not None:
-        write_whole(curve, draw_quality_curve(measured, describe(pictures)))
+        write_whole(curve, to_png(draw_quality_curve(measured, describe(pictures))))
     write_result(json_file, "quality", as_figures(pictures, measured))
 
 

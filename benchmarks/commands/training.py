@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from deblurgan.benchmarks.commands.results import (
+from deblurgan.benchmarks.commands.options import (
     JsonOption,
     check_json_target,
     output,
-    write_result,
 )
+from deblurgan.benchmarks.result_file import write_result
 from deblurgan.runtime import console
 
 

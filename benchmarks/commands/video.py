@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deblurgan.benchmarks.commands.results import (
+from deblurgan.benchmarks.commands.options import (
     BackendOption,
     JsonOption,
     ModelOption,
     check_json_target,
     output,
-    write_result,
 )
+from deblurgan.benchmarks.result_file import write_result
 from deblurgan.runtime import backends, console
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.model_store import DEFAULT

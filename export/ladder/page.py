@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import cv2
-import numpy as np
+from pathlib import Path
 
 from deblurgan.export.ladder.report import Crop, LadderReport, Run, Rung, Speed
 from deblurgan.export.ladder.scores import AMPLIFIED, CROP_SIDE, Scores, ShownCrop, ShownPair
-from deblurgan.export.page import picture_uri, render_page
-from deblurgan.runtime.contract import Frames
+from deblurgan.export.page import Comparison, compare, picture_uri, render_page
 
-SHOWN_WIDTH = 1120  # pixels, of the picture under the slider
+TEMPLATE = Path(__file__).with_name("ladder.html")
 ENGINES = {
     "openvino": "OpenVINO",
     "onnxruntime": "ONNX Runtime",
@@ -59,10 +56,7 @@ class CropRow:
 class Slider:
     folder: str
     picture: str
-    width: int
-    height: int
-    before: str
-    after: str
+    comparison: Comparison
 
 
 def draw_page(report: LadderReport, scores: Scores) -> str:
@@ -70,7 +64,7 @@ def draw_page(report: LadderReport, scores: Scores) -> str:
     rows = [Row(rung.precision, ENGINES[run.engine], run) for rung, run in all_runs(report)]
     fastest = min((row for row in rows if row.run.speed is not None), key=p50_of, default=None)
     return render_page(
-        "ladder.html",
+        TEMPLATE,
         report=report,
         rows=rows,
         fastest=fastest,
@@ -112,16 +106,8 @@ def draw_bars(report: LadderReport, rows: list[Row]) -> list[Bar]:
 def draw_slider(shown: ShownPair | None) -> Slider | None:
     if shown is None:
         return None
-    height, width = shown.blurred.shape[:2]
-    scale = min(1.0, SHOWN_WIDTH / width)
-    size = (round(width * scale), round(height * scale))
-
-    def shrink(picture: Frames) -> str:
-        smaller = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        return picture_uri(smaller.astype(np.uint8, copy=False), "photograph")
-
-    before, after = shrink(shown.blurred), shrink(shown.deblurred)
-    return Slider(shown.folder, shown.picture, *size, before, after)
+    comparison = compare(shown.blurred, shown.deblurred)
+    return Slider(shown.folder, shown.picture, comparison)
 
 
 def draw_crop(shown: ShownCrop, report: LadderReport) -> CropRow:

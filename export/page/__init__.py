@@ -1,6 +1,6 @@
 """Reports as one HTML file: a template, the style and the pictures in it, and nothing outside.
 
->>> html = render_page("ladder.html", report=report)
+>>> html = render_page(Path("ladder.html"), report=report)
 
 The page asks for nothing over the network: styles and scripts are inline, pictures
 are data URIs, and its own content security policy lets the browser refuse the rest.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import functools
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,17 +24,47 @@ from deblurgan.export.wording import plain
 from deblurgan.runtime.contract import Frames
 
 HERE = Path(__file__).parent
+SHOWN_WIDTH = 1120  # pixels, of a photograph that fills the page
 QUALITY = 92  # of a photograph that is looked at as a whole
 LOSSLESS = 101  # OpenCV's word for a WebP without loss
 
 
-def render_page(template: str, **values: Any) -> str:
-    """Fill one of ``templates/``; every text in ``values`` is escaped.
+def render_page(template: Path, **values: Any) -> str:
+    """Fill a template that extends ``base.html`` and may import ``parts.html``, both of
+    ``templates/``; every text in ``values`` is escaped.
 
-    Raises ``jinja2.TemplateNotFound`` for another name and ``jinja2.UndefinedError``
+    Raises ``jinja2.TemplateNotFound`` where there is none and ``jinja2.UndefinedError``
     for a value that the template wants and was not given.
     """
-    return environment().get_template(template).render(values)
+    return environment(template.parent).get_template(template.name).render(values)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two pictures under a slider, as data URIs."""
+
+    width: int
+    height: int
+    before: str
+    after: str
+
+
+def compare(before: Frames, after: Frames) -> Comparison:
+    """Of two pictures of one size, RGB uint8 ``[H, W, 3]``, made to fit the page."""
+    height, width = before.shape[:2]
+    scale = min(1.0, SHOWN_WIDTH / width)
+    size = (round(width * scale), round(height * scale))
+
+    def shrink(picture: Frames) -> str:
+        smaller = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return picture_uri(smaller.astype(np.uint8, copy=False), "photograph")
+
+    return Comparison(*size, shrink(before), shrink(after))
+
+
+def plot_uri(svg: bytes) -> str:
+    """A drawing as a data URI."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
 
 def picture_uri(picture: Frames, kind: Literal["photograph", "detail"]) -> str:
@@ -45,9 +76,9 @@ def picture_uri(picture: Frames, kind: Literal["photograph", "detail"]) -> str:
 
 
 @functools.cache
-def environment() -> jinja2.Environment:
+def environment(folder: Path) -> jinja2.Environment:
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        loader=jinja2.FileSystemLoader([folder, HERE / "templates"]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -11,17 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deblurgan.benchmarks.baseline import (
-    KIND,
-    LARGEST,
-    Subject,
-    from_content,
-    read_baseline,
-    to_figures,
-)
-from deblurgan.benchmarks.commands.results import write_result
+from deblurgan.benchmarks.baseline import KIND, Subject, from_result, read_baseline, to_figures
 from deblurgan.benchmarks.environment import Environment, describe_environment
 from deblurgan.benchmarks.gate import Process
+from deblurgan.benchmarks.result_file import LARGEST, Result, write_result
 from deblurgan.runtime.errors import DeblurError
 
 SUBJECT = Subject("edge", "fp32", "openvino", "320x180", 1, "engine")
@@ -149,10 +142,6 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_samples_come_back_to_the_last_bit(rounds: list[list[tuple[float, float]]]) -> None:
     processes = tuple(Process(*map(tuple, zip(*each, strict=True))) for each in rounds)
     figures = to_figures(SUBJECT, "", processes)
-    envelope = {
-        "kind": KIND,
-        "schema": 1,
-        "figures": figures,
-        "environment": {"processor": "one", "versions": {}},
-    }
-    assert from_content(json.loads(json.dumps(envelope))).processes == processes
+    environment = {"processor": "one", "versions": {}}
+    result = Result(Path(), KIND, "", "", environment, json.loads(json.dumps(figures)))
+    assert from_result(result).processes == processes

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from deblurgan.benchmarks.curves import column, draw_curves, read_log, smooth
+from deblurgan.benchmarks.drawing import to_png
 from deblurgan.runtime.errors import DeblurError
 
 LOG = """step,samples,content,pixel,gain_db
@@ -36,7 +37,9 @@ def test_smoothing_takes_means_of_neighbours() -> None:
 
 def test_a_picture_is_drawn_with_ink_in_both_halves(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(LOG)
-    picture = cv2.imdecode(np.frombuffer(draw_curves([tmp_path]), np.uint8), cv2.IMREAD_COLOR)
+    picture = cv2.imdecode(
+        np.frombuffer(to_png(draw_curves([tmp_path])), np.uint8), cv2.IMREAD_COLOR
+    )
     left, right = np.array_split(picture, 2, axis=1)
     assert left.std() > 5
     assert right.std() > 5

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from deblurgan.benchmarks import latency
 from deblurgan.benchmarks.commands import latency as command
+from deblurgan.benchmarks.drawing import to_png
 from deblurgan.benchmarks.latency_plots import draw_latency, draw_scaling
 from deblurgan.benchmarks.latency_rows import Row, percentiles
 from deblurgan.benchmarks.latency_tables import (
@@ -108,7 +109,7 @@ def test_the_action_reads_a_list_of_values_without_the_refused() -> None:
     ids=["latency", "scaling", "roofline", "one"],
 )  # fmt: skip
 def test_pictures_are_drawn_with_ink(draw: Any) -> None:
-    picture = cv2.imdecode(np.frombuffer(draw(), np.uint8), cv2.IMREAD_COLOR)
+    picture = cv2.imdecode(np.frombuffer(to_png(draw()), np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     assert picture.std() > 5
 

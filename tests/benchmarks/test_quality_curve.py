@@ -13,6 +13,7 @@ pytest.importorskip("torch", reason="the benchmarks want PyTorch")
 pytest.importorskip("skimage", reason="the benchmarks want scikit-image")
 pytest.importorskip("matplotlib")
 
+from deblurgan.benchmarks.drawing import to_png
 from deblurgan.benchmarks.pictures import find_pictures
 from deblurgan.benchmarks.quality import ModelQuality, Score
 from deblurgan.benchmarks.quality_curve import check_lengths, draw_quality_curve
@@ -28,7 +29,7 @@ def model(name: str, gain: float) -> ModelQuality:
 
 
 def draw(*models: ModelQuality) -> NDArray[np.uint8]:
-    data = draw_quality_curve(models, "title")
+    data = to_png(draw_quality_curve(models, "title"))
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     return image.astype(np.uint8)

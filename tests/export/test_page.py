@@ -6,9 +6,6 @@ import base64
 import dataclasses
 import math
 import re
-import shutil
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,7 @@ import numpy as np
 import pytest
 
 from deblurgan.export.ladder.machine import Machine
-from deblurgan.export.ladder.page import draw_page
+from deblurgan.export.ladder.page import TEMPLATE, draw_page
 from deblurgan.export.ladder.report import (
     SCHEMA,
     Crop,
@@ -41,9 +38,6 @@ from deblurgan.runtime.contract import Frames
 
 EVIL = '<script src="http://evil.example/x.js">alert(1)</script>&"\'{{ 7 * 7 }}'
 LONG = "a_very_long_name_of_a_picture_without_any_place_to_break_it_" * 4 + ".png"
-# It looks for updates otherwise, and starts no sandbox as root.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-quic"]  # fmt: skip
 
 
 def make_report() -> LadderReport:
@@ -115,40 +109,24 @@ def html() -> str:
     return draw_page(report, make_scores(report))
 
 
-class Elements(HTMLParser):
-    """The elements of a page, with their attributes, and its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-def test_names_are_escaped_wherever_they_stand(html: str) -> None:
-    elements = Elements(html)
+def test_names_are_escaped_wherever_they_stand(html: str, elements: Any) -> None:
+    elements = elements(html)
     assert [attributes for tag, attributes in elements.found if tag == "script"] == [{}]
     assert elements.text.count(EVIL) >= 6
     alternatives = {attributes.get("alt") for tag, attributes in elements.found if tag == "img"}
     assert f"sharp: {LONG}" in alternatives
 
 
-def test_nothing_of_the_page_is_elsewhere(html: str) -> None:
-    for tag, attributes in Elements(html).found:
+def test_nothing_of_the_page_is_elsewhere(html: str, elements: Any) -> None:
+    for tag, attributes in elements(html).found:
         for name in ("src", "href", "srcset", "action", "poster", "data"):
             target = attributes.get(name) or "data:"
             assert target.startswith("data:") or (tag, target) == ("a", "ladder.json")
     assert not re.search(r"url\(|@import", html)
 
 
-def test_every_figure_is_there(html: str) -> None:
-    text = " ".join(Elements(html).text.split())
+def test_every_figure_is_there(html: str, elements: Any) -> None:
+    text = " ".join(elements(html).text.split())
     for said in (
         "12.3", "2,000×", "1,822,656", "0.013", "for GPUs: not timed here", "∞", "head.1",
         "the 2 blurred pictures of a", "times amplified", "2026-01-02", "7.30", "26 %",
@@ -178,7 +156,7 @@ def test_of_the_papers_own_generator_there_is_one_ratio() -> None:
 
 def test_a_value_that_the_template_wants_must_be_given() -> None:
     with pytest.raises(jinja2.UndefinedError):
-        render_page("ladder.html")
+        render_page(TEMPLATE)
 
 
 def test_pictures_come_back_out_of_their_uris() -> None:
@@ -210,77 +188,16 @@ def test_figures_are_set_for_readers(made: str, expected: str) -> None:
     assert made == expected
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine to look at the page with")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=program, args=FLAGS)
-        yield running
-        running.close()
-
-
-# Of every text the contrast to what is behind it, as WCAG 2 reckons; over pictures
-# there is no one colour behind it.
-CONTRASTS = """() => {
-  const channels = c => c.match(/[\\d.]+/g).map(Number);
-  const light = c => channels(c).slice(0, 3).map(v => v / 255)
-    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = e => {
-    for (; e; e = e.parentElement) {
-      const c = getComputedStyle(e).backgroundColor;
-      if (channels(c).length < 4) return c;
-    }
-    return "rgb(255, 255, 255)";
-  };
-  return [...document.body.querySelectorAll("*")]
-    .filter(e => !e.closest(".stack, script, style")
-      && [...e.childNodes].some(n => n.nodeType == 3 && n.data.trim()))
-    .map(e => {
-      const [a, b] = [light(getComputedStyle(e).color), light(behind(e))];
-      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), e.textContent.slice(0, 40)];
-    });
-}"""
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "dark")])
-def test_a_browser_shows_it_whole(
-    width: int, scheme: str, html: str, browser: Any, tmp_path: Path
-) -> None:
-    (tmp_path / "ladder.html").write_text(html)
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page, complaints, requests = context.new_page(), [], []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto((tmp_path / "ladder.html").as_uri())
-
-    assert complaints == []
-    elsewhere = [url for url in requests if not url.startswith("data:")]
-    assert elsewhere == [(tmp_path / "ladder.html").as_uri()]
-    widths = page.evaluate("[...document.images].map(image => image.naturalWidth)")
-    assert widths == [160, 160, *[32] * 5]
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (max(map(int, re.findall(r"\d+", background))) < 60) == (scheme == "dark")
-    contrasts = page.evaluate(CONTRASTS)
-    assert len(contrasts) > 100
-    assert [found for found in contrasts if found[0] < 4.5] == []
-    context.close()
+def test_a_browser_shows_it_whole(width: int, scheme: str, html: str, look: Any) -> None:
+    looked = look(html, width, scheme)
+    looked.check()
+    assert looked.widths == [160, 160, *[32] * 5]
+    assert len(looked.contrasts) > 100
 
 
-def test_the_slider_uncovers_the_picture(html: str, browser: Any, tmp_path: Path) -> None:
-    (tmp_path / "ladder.html").write_text(html)
-    page = browser.new_page(viewport={"width": 800, "height": 900})
-    page.goto((tmp_path / "ladder.html").as_uri())
-    clip = "getComputedStyle(document.querySelector('.after')).clipPath"
-    assert page.evaluate(clip) == "inset(0px 0px 0px 50%)"
-    page.locator(".slider input").fill("80")
-    assert page.evaluate(clip) == "inset(0px 0px 0px 80%)"
-    page.close()
+def test_the_slider_uncovers_the_picture(html: str, move_slider: Any) -> None:
+    assert move_slider(html, "80") == ("inset(0px 0px 0px 50%)", "inset(0px 0px 0px 80%)")
 
 
 def test_the_browser_itself_refuses_what_is_elsewhere(

@@ -1,0 +1,37 @@
+"""Figures as files: PNG pictures, and SVG drawings for a page of any colour scheme."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib
+from matplotlib.figure import Figure
+
+# The page's own ink and paper (export/page/style.css). An image sees none of the page's
+# styles, but the reader's preference.
+SCHEMES = """<style>
+svg { --ink: #1c1f23; --paper: #fbfaf7; }
+@media (prefers-color-scheme: dark) { svg { --ink: #e6e4df; --paper: #14161a; } }
+text { fill: var(--ink); }
+</style>"""
+INK, PAPER = "#000000", "#ffffff"
+
+
+def to_png(figure: Figure) -> bytes:
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    return image.getvalue()
+
+
+def to_svg(figure: Figure) -> bytes:
+    """What is black is drawn in the page's ink, and what is white in its paper; the same
+    figure is always the same bytes.
+    """
+    figure.patch.set_visible(False)
+    image = io.BytesIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "deblurgan"}):
+        figure.savefig(image, format="svg", metadata={"Date": None, "Creator": None})
+    drawing = image.getvalue().decode()
+    drawing = drawing.replace(INK, "var(--ink)").replace(PAPER, "var(--paper)")
+    start = drawing.index(">", drawing.index("<svg")) + 1
+    return f"{drawing[:start]}{SCHEMES}{drawing[start:]}".encode()

@@ -1,0 +1,1 @@
+"""The page that results are read on: a file of HTML with everything in it."""

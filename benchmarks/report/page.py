@@ -1,0 +1,216 @@
+"""``report.html``: the results, arranged for the template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from deblurgan.benchmarks import paper
+from deblurgan.benchmarks.drawing import to_svg
+from deblurgan.benchmarks.latency_plots import draw_latency, draw_scaling
+from deblurgan.benchmarks.latency_rows import Row
+from deblurgan.benchmarks.latency_tables import compare_with_published, memory, operations
+from deblurgan.benchmarks.quality_curve import draw_quality_curve
+from deblurgan.benchmarks.report.figures import (
+    LatencyFigures,
+    QualityFigures,
+    Read,
+    Readings,
+    VideoFigures,
+    all_rows,
+)
+from deblurgan.benchmarks.report.pareto import draw_pareto, our_points, published_points
+from deblurgan.benchmarks.roofline import draw_roofline
+from deblurgan.export.page import Comparison, plot_uri, render_page
+
+TEMPLATE = Path(__file__).with_name("report.html")
+# The size that the results of others are of.
+USUAL = (1280, 720)
+ENGINES = {
+    "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime-cuda": "ONNX Runtime, CUDA",
+    "tensorrt": "TensorRT",
+    "tensorrt-rtx": "TensorRT for RTX",
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    uri: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row as the tables have it: ``name`` is of model and precision."""
+
+    row: Row
+    name: str
+    engine: str
+    frames: str
+    megabytes: float | None
+    operations: float | None
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Frames a second; ``share`` is of the fastest, 0 to 1."""
+
+    label: str
+    detail: str
+    rate: float
+    share: float
+    ours: bool
+
+
+@dataclass(frozen=True)
+class LatencySection:
+    read: Read[LatencyFigures]
+    size: str
+    threads: int
+    bars: list[Bar]
+    lines: list[Line]
+    plots: list[Plot]
+    against_the_paper: str
+
+
+@dataclass(frozen=True)
+class QualitySection:
+    read: Read[QualityFigures]
+    curve: Plot | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a model made of a picture: both under the slider, and their names."""
+
+    pictures: Comparison
+    picture: str
+    model: str
+
+
+def draw_page(readings: Readings, title: str, note: str = "", shown: Shown | None = None) -> str:
+    """The page, self-contained."""
+    rows = all_rows(readings.latency)
+    timed = [row for row in usual_rows(rows) if not row.engine.startswith("pytorch")]
+    return render_page(
+        TEMPLATE,
+        title=title,
+        note=note,
+        readings=readings,
+        shown=shown,
+        fastest=min(timed, key=seconds_of, default=None),
+        latency=[latency_section(read) for read in readings.latency],
+        quality=[quality_section(read) for read in readings.quality],
+        pareto=draw_front(readings),
+        videos=list_videos(readings),
+        paper=paper,
+        published=[row for row in paper.QUALITY if row.data == paper.GOPRO],
+        engine_name=engine_name,
+    )
+
+
+def latency_section(read: Read[LatencyFigures]) -> LatencySection:
+    rows, peaks = read.figures.rows, read.figures.peaks
+    chosen = usual_rows(rows)
+    timed = [row for row in rows if row.frame is not None]
+    plots = []
+    if len({row.width * row.height for row in timed}) > 1:
+        plots.append(plot(draw_latency(rows), "Milliseconds a frame by frame size"))
+    if len({(row.width * row.height, row.batch, row.threads) for row in timed}) > 1:
+        plots.append(plot(draw_scaling(rows), "Time against pixels, frames at once and threads"))
+    if chosen and {peak.kind for peak in peaks} == {"product", "copy"}:
+        described = "Operations a second against operations a byte, under what the machine can do"
+        plots.append(plot(draw_roofline(rows, peaks), described))
+    engines = [row for row in chosen if not row.engine.startswith("pytorch")]
+    return LatencySection(
+        read,
+        f"{chosen[0].width}×{chosen[0].height}" if chosen else "",
+        chosen[0].threads if chosen else 0,
+        draw_bars(chosen),
+        [line(row) for row in rows],
+        plots,
+        compare_with_published(min(engines, key=seconds_of)) if engines else "",
+    )
+
+
+def quality_section(read: Read[QualityFigures]) -> QualitySection:
+    figures = read.figures
+    curve = None
+    if len(figures.models[0].by_length) > 1:
+        same = "the same" if figures.all_lengths else "other"
+        title = f"{figures.title}: {same} pictures at each length"
+        curve = plot(draw_quality_curve(figures.models, title), "PSNR and gain by length of blur")
+    return QualitySection(read, curve)
+
+
+def usual_rows(rows: Sequence[Row]) -> list[Row]:
+    """Of one frame at a time on the most threads, at the usual size or else the largest."""
+    single = [row for row in rows if row.frame is not None and row.batch == 1 and not row.stream]
+    sizes = {(row.width, row.height) for row in single}
+    if not sizes:
+        return []
+    size = USUAL if USUAL in sizes else max(sizes)
+    of_size = [row for row in single if (row.width, row.height) == size]
+    most = max(row.threads for row in of_size)
+    return [row for row in of_size if row.threads == most]
+
+
+def draw_bars(rows: Sequence[Row]) -> list[Bar]:
+    fastest = max((1 / seconds_of(row) for row in rows), default=0.0)
+    return [
+        Bar(
+            name_of(row),
+            engine_name(row.engine),
+            1 / seconds_of(row),
+            1 / seconds_of(row) / fastest,
+            not row.engine.startswith("pytorch"),
+        )
+        for row in sorted(rows, key=seconds_of, reverse=True)
+    ]
+
+
+def draw_front(readings: Readings) -> Plot | None:
+    """Quality against latency, on real pairs where there are any."""
+    rows = usual_rows(all_rows(readings.latency))
+    judged = [read.figures for read in readings.quality if read.figures.kind != "sharp"]
+    judged.sort(key=lambda figures: figures.kind != "pairs")
+    for figures in judged:
+        points = our_points(figures, rows)
+        if points:
+            drawn = draw_pareto([*points, *published_points()])
+            size = f"{rows[0].width}×{rows[0].height}"
+            return plot(drawn, f"{figures.title}; seconds of a frame of {size}")
+    return None
+
+
+def list_videos(readings: Readings) -> list[tuple[str, VideoFigures]]:
+    """By their results' names: those of latency may have one too."""
+    beside = [(read.name, read.figures.video) for read in readings.latency if read.figures.video]
+    return [*((read.name, read.figures) for read in readings.video), *beside]
+
+
+def line(row: Row) -> Line:
+    frames = f"{row.in_flight} in flight" if row.stream else str(row.batch)
+    return Line(row, name_of(row), engine_name(row.engine), frames, memory(row), operations(row))
+
+
+def name_of(row: Row) -> str:
+    return f"{row.model} {row.precision}".strip() if row.precision not in row.model else row.model
+
+
+def engine_name(engine: str) -> str:
+    return ENGINES.get(engine, engine.replace("pytorch", "PyTorch"))
+
+
+def seconds_of(row: Row) -> float:
+    assert row.frame is not None
+    return row.frame.p50
+
+
+def plot(figure: Figure, description: str) -> Plot:
+    return Plot(plot_uri(to_svg(figure)), description)
