@@ -1,6 +1,7 @@
 # make demo   deblur the example clip with the shipped model
 # make test   run the tests (make soak: the long ones too)
 # make check  what CI runs before the tests: lint and types
+# make tables write the documents' tables from benchmarks/results
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PACKAGES := train export runtime benchmarks
 DEMO := build/demo
 
-.PHONY: demo test soak check lint types bindings wheels clean
+.PHONY: demo test soak check lint types bindings tables wheels clean
 
 demo: $(VENV)/runtime
 	@mkdir -p $(DEMO)
@@ -39,6 +40,10 @@ types: $(VENV)/dev
 bindings: $(VENV)/dev
 	$(BIN)/python tests/runtime/tensorrt/stubs.py make
 	$(PIP) --no-deps tritonclient grpcio python-rapidjson
+
+# The documents' tables, out of the results that are committed.
+tables: $(VENV)/dev
+	$(BIN)/python -m deblurgan.benchmarks.documents README.md runtime/models/edge.md --results benchmarks/results
 
 # Does what a Jetson installs resolve to wheels? Asks the package index; says so without one.
 wheels: $(VENV)/dev

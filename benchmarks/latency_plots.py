@@ -39,7 +39,7 @@ def draw_latency(rows: Sequence[Row]) -> Figure:
         above = [1000 * (p90(row) - seconds(row)) for row in line]
         colour, marker = PRECISION_COLOURS.get(precision, "grey"), markers[model, engine]
         dashes = "--" if engine.startswith("pytorch") else "-"
-        label = f"{model} {precision}, {engine}"
+        label = f"{line[0].title}, {engine}"
         axes.errorbar(x, y, yerr=[[0.0] * len(x), above], color=colour, linestyle=dashes,
                       marker=marker, capsize=3, label=label)  # fmt: skip
         for row in line:
@@ -110,17 +110,20 @@ Line = tuple[str, str, str]  # model, engine, precision
 
 def lines_along(axis: Axis, rows: Sequence[Row]) -> dict[Line, dict[int, Row]]:
     """Rows by their value, of all lines with at least two. Of the settings that are held
-    fixed, those with the most points, then the largest frames, the smallest batch and the
-    most threads.
+    fixed, those with the most points in a line and then in all, then the largest frames, the
+    smallest batch and the most threads.
     """
     groups: dict[tuple[int, ...], dict[Line, dict[int, Row]]] = defaultdict(
         lambda: defaultdict(dict)
     )
     for row in rows:
         groups[axis.fixed(row)][row.model, row.engine, row.precision][axis.value(row)] = row
-    _, lines = max(
-        groups.items(), key=lambda item: (max(len(line) for line in item[1].values()), item[0])
-    )
+
+    def worth(item: tuple[tuple[int, ...], dict[Line, dict[int, Row]]]) -> tuple[Any, ...]:
+        counts = [len(points) for points in item[1].values()]
+        return max(counts), sum(counts), item[0]
+
+    _, lines = max(groups.items(), key=worth)
     return {line: points for line, points in lines.items() if len(points) > 1}
 
 
@@ -137,7 +140,7 @@ def draw_panel(
         colour = PRECISION_COLOURS.get(precision, "grey")
         panel.plot(x, y, marker=markers[model, engine], color=colour,
                    linestyle="--" if engine.startswith("pytorch") else "-",
-                   label=f"{model} {precision}, {engine}")  # fmt: skip
+                   label=f"{points[x[0]].title}, {engine}")  # fmt: skip
         panel.plot(x, [y[0] * axis.ideal(value / x[0]) for value in x], color="black",
                    linewidth=0.8, linestyle=":", label="ideal")  # fmt: skip
         drawn.update(x)

@@ -81,6 +81,11 @@ class Row:
     share_of_peak: float | None = None
     times_as_fast: float | None = None
 
+    @property
+    def title(self) -> str:
+        """Model and precision, said once."""
+        return self.model if self.precision in self.model else f"{self.model} {self.precision}"
+
 
 @dataclass
 class Taken:

@@ -40,7 +40,7 @@ def latency_table(rows: Sequence[Row], published: PublishedTime = PAPER_TIME) ->
         frame = row.frame
         table.add_row(
             MARKS[row.verdict],
-            f"{row.model} {row.precision}".strip(),
+            row.title,
             row.engine,
             f"{row.width}x{row.height}",
             f"{row.in_flight} in flight" if row.stream else str(row.batch),
@@ -92,7 +92,7 @@ def compare_with_published(
     """One sentence that says what the published time can be held against, and what not."""
     assert row.frame is not None
     said = (
-        f"{row.model} {row.precision} on {row.engine}, {row.width}x{row.height}, {row.threads} "
+        f"{row.title} on {row.engine}, {row.width}x{row.height}, {row.threads} "
         f"threads: {row.frame.p50:.3g} s a frame"
     )
     if row.multiply_adds is not None:

@@ -61,7 +61,7 @@ def draw_roofline(rows: Sequence[Row], peaks: Sequence[Peak]) -> Figure:
     for row in sorted(shown, key=lambda row: row.width * row.height):
         assert row.frame is not None
         assert row.multiply_adds is not None
-        label = f"{row.model} {row.precision}, {row.engine}"
+        label = f"{row.title}, {row.engine}"
         size = 4 + 2 * np.log2(max(row.width * row.height / 65536, 1))
         axes.plot(intensity(row), 2 * row.multiply_adds / row.frame.p50 / 1e9,
                   markers[row.model, row.engine], markersize=size, alpha=0.8,

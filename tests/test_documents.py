@@ -17,6 +17,7 @@ DOCUMENTS = [
     ROOT / "docs/ladder/README.md",
     *(ROOT / "runtime/models").glob("*.md"),
 ]
+TABLED = [ROOT / "README.md", ROOT / "runtime/models/edge.md"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -36,3 +37,11 @@ def test_nothing_is_left_to_fill_in(document: Path) -> None:
 )
 def test_every_shipped_model_has_its_card(model: Path) -> None:
     assert model.with_suffix(".md").is_file()
+
+
+@pytest.mark.parametrize("document", TABLED, ids=lambda path: path.name)
+def test_tables_are_what_the_results_say(document: Path) -> None:
+    documents = pytest.importorskip("deblurgan.benchmarks.documents")
+    text = document.read_text()
+    assert "<!-- table " in text
+    assert documents.fill(document, ROOT / "benchmarks/results") == text, "run: make tables"

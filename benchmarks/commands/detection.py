@@ -106,11 +106,6 @@ def detection_command(
                 save_image(target, draw_detections(views, detect.classes)[:, :, ::-1])
 
         report = measure_detection(detect, deblurrers, pictures, score, hear)
-    show(report)
-    if pictures_folder is not None:
-        from deblurgan.benchmarks.detection_pictures import LEGEND
-
-        output.print(f"{pictures_folder}: {LEGEND}")
     figures = {
         "kind": pictures.kind,
         "folder": pictures.source.path.resolve().name,
@@ -119,6 +114,11 @@ def detection_command(
         **as_figures(report, detect.classes),
     }
     write_result(json_file, "detection", figures)
+    show(report)
+    if pictures_folder is not None:
+        from deblurgan.benchmarks.detection_pictures import LEGEND
+
+        output.print(f"{pictures_folder}: {LEGEND}")
 
 
 def show(report: DetectionReport) -> None:

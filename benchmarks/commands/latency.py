@@ -172,9 +172,10 @@ def latency_command(
         video = None
         if clip is not None:
             video = measure_video(clip, models[0], chosen_backends[0])
-    show(found, video)
-    write_tables(found, csv_file, action)
+    # First of all: what took so long to measure is not to be lost by what shows it.
     write_result(json_file, "latency", figures(found, video))
+    write_tables(found, csv_file, action)
+    show(found, video)
     draw(found, pictures)
     if not any(row.frame is not None for row in found.rows):
         raise typer.Exit(console.OUR_FAILURE)

@@ -131,12 +131,12 @@ def quality_command(
         measured = measure_quality(
             deblurrers, pictures, size=size.value, with_cw_ssim=cw_ssim, watch=hear
         )
+    write_result(json_file, "quality", as_figures(pictures, measured))
     show(pictures, measured)
     if worst is not None:
         save_image(worst, worst_crops.draw()[:, :, ::-1])
     if curve is not None:
         write_whole(curve, to_png(draw_quality_curve(measured, describe(pictures))))
-    write_result(json_file, "quality", as_figures(pictures, measured))
 
 
 def show(pictures: Pictures, measured: list[ModelQuality]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,9 @@ class Plot:
 
 @dataclass(frozen=True)
 class Line:
-    """A row as the tables have it: ``name`` is of model and precision."""
+    """A row as the tables have it."""
 
     row: Row
-    name: str
     engine: str
     frames: str
     megabytes: float | None
@@ -164,7 +164,7 @@ def draw_bars(rows: Sequence[Row]) -> list[Bar]:
     fastest = max((1 / seconds_of(row) for row in rows), default=0.0)
     return [
         Bar(
-            name_of(row),
+            row.title,
             engine_name(row.engine),
             1 / seconds_of(row),
             1 / seconds_of(row) / fastest,
@@ -175,16 +175,17 @@ def draw_bars(rows: Sequence[Row]) -> list[Bar]:
 
 
 def draw_front(readings: Readings) -> Plot | None:
-    """Quality against latency, on real pairs where there are any."""
-    rows = usual_rows(all_rows(readings.latency))
+    """Quality against latency, on real pairs where there are any, and of one machine."""
     judged = [read.figures for read in readings.quality if read.figures.kind != "sharp"]
     judged.sort(key=lambda figures: figures.kind != "pairs")
-    for figures in judged:
+    for figures, read in itertools.product(judged, readings.latency):
+        rows = usual_rows(read.figures.rows)
         points = our_points(figures, rows)
         if points:
             drawn = draw_pareto([*points, *published_points()])
             size = f"{rows[0].width}×{rows[0].height}"
-            return plot(drawn, f"{figures.title}; seconds of a frame of {size}")
+            machine = read.result.environment.get("processor", "one machine")
+            return plot(drawn, f"{figures.title}; seconds of a frame of {size} on {machine}")
     return None
 
 
@@ -196,11 +197,7 @@ def list_videos(readings: Readings) -> list[tuple[str, VideoFigures]]:
 
 def line(row: Row) -> Line:
     frames = f"{row.in_flight} in flight" if row.stream else str(row.batch)
-    return Line(row, name_of(row), engine_name(row.engine), frames, memory(row), operations(row))
-
-
-def name_of(row: Row) -> str:
-    return f"{row.model} {row.precision}".strip() if row.precision not in row.model else row.model
+    return Line(row, engine_name(row.engine), frames, memory(row), operations(row))
 
 
 def engine_name(engine: str) -> str:
