@@ -257,7 +257,7 @@ def test_video_tells_the_parts_and_the_whole(
     clip, figures = make_clip(tmp_path / "in.mp4"), tmp_path / "video.json"
     words = ["--frames", "4", "--model", negative, "--json", figures]
     assert deblur_bench("video", clip, *words) == 0
-    assert capsys.readouterr().out.startswith("4 frames: decode")
+    assert capsys.readouterr().out.startswith("4 frames in ")
     result = json.loads(figures.read_text())["figures"]
     parts = result["decode"] + result["engine"] + result["encode"]
     assert result["ratio"] == pytest.approx(result["wall"] * result["cores"] / parts)
