@@ -73,7 +73,7 @@ def speed_rows(reads: Sequence[Read[Any]]) -> Rows:
         rows = sorted(usual_rows(read.figures.rows), key=seconds_of, reverse=True)
         if place == 0:
             size = f"{rows[0].width}x{rows[0].height}"
-            machine = f"{rows[0].threads} threads of {read.result.environment['processor']}"
+            machine = f"{rows[0].threads} threads of {read.environment.processor}"
             yield (f"{size}, {machine}", "engine", "seconds a frame", "of this machine's peak",
                    "times as fast as the paper's network in PyTorch")  # fmt: skip
         for row in rows:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
+from deblurgan.benchmarks.baseline import Subject
+from deblurgan.benchmarks.environment import Environment
 from deblurgan.benchmarks.latency_rows import Row
 from deblurgan.benchmarks.peak import Peak
 from deblurgan.benchmarks.quality import LengthScore
@@ -93,7 +95,7 @@ class QualityFigures:
     blur: str | None
     size: str
     all_lengths: bool
-    models: tuple[ModelFigures, ...]
+    models: Annotated[tuple[ModelFigures, ...], Field(min_length=1)]
 
     @property
     def title(self) -> str:
@@ -146,15 +148,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class GateFigures:
-    subject: dict[str, Any]
+    subject: Subject
     comparison: Comparison
 
 
 @dataclass(frozen=True)
 class Read(Generic[T]):
-    """A result's own figures, and the result that they stand in."""
+    """A result's own figures, what they were measured with, and the result itself."""
 
     result: Result
+    environment: Environment
     figures: T
 
     @property
@@ -223,18 +226,21 @@ def read_file(path: Path, remedy: str) -> Read[Any] | Result:
     with refusing_damage(path, EXPECTED, remedy):
         result = read_result(path)
         kind = FIGURES.get(result.kind)
-        return result if kind is None else Read(result, validate(kind, result.figures))
+        if kind is None:
+            return result
+        environment = validate(Environment, result.environment, "environment")
+        return Read(result, environment, validate(kind, result.figures, "figures"))
     raise AssertionError("refused")
 
 
-def validate(kind: type[T], figures: dict[str, Any]) -> T:
+def validate(kind: type[T], values: dict[str, Any], what: str) -> T:
     """Raises ``ValueError``, whose message is a line."""
     try:
-        return TypeAdapter(kind).validate_python(figures)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"figures.{place}: {first['msg'].lower()}") from None
+        raise ValueError(f"{what}.{place}: {first['msg'].lower()}") from None
 
 
 def all_rows(latencies: Iterable[Read[LatencyFigures]]) -> list[Row]:

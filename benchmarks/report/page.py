@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from deblurgan.benchmarks.report.figures import (
 from deblurgan.benchmarks.report.pareto import draw_pareto, our_points, published_points
 from deblurgan.benchmarks.roofline import draw_roofline
 from deblurgan.export.page import Comparison, plot_uri, render_page
+from deblurgan.runtime.errors import DeblurError
 
 TEMPLATE = Path(__file__).with_name("report.html")
 # The size that the results of others are of.
@@ -126,8 +128,8 @@ def latency_section(read: Read[LatencyFigures]) -> LatencySection:
         plots.append(plot(draw_latency(rows), "Milliseconds a frame by frame size"))
     if len({(row.width * row.height, row.batch, row.threads) for row in timed}) > 1:
         plots.append(plot(draw_scaling(rows), "Time against pixels, frames at once and threads"))
-    if chosen and {peak.kind for peak in peaks} == {"product", "copy"}:
-        described = "Operations a second against operations a byte, under what the machine can do"
+    described = "Operations a second against operations a byte, under what the machine can do"
+    with suppress(DeblurError):  # no peak was measured
         plots.append(plot(draw_roofline(rows, peaks), described))
     engines = [row for row in chosen if not row.engine.startswith("pytorch")]
     return LatencySection(
@@ -187,8 +189,8 @@ def draw_front(readings: Readings) -> Plot | None:
         if points:
             drawn = draw_pareto([*points, *published_points()])
             size = f"{rows[0].width}×{rows[0].height}"
-            machine = read.result.environment.get("processor", "one machine")
-            return plot(drawn, f"{figures.title}; seconds of a frame of {size} on {machine}")
+            of = f"{size} on {read.environment.processor}"
+            return plot(drawn, f"{figures.title}; seconds of a frame of {of}")
     return None
 
 
