@@ -43,7 +43,7 @@ bindings: $(VENV)/dev
 
 # The documents' tables, out of the results that are committed.
 tables: $(VENV)/dev
-	$(BIN)/python -m deblurgan.benchmarks.documents README.md runtime/models/edge.md --results benchmarks/results
+	$(BIN)/python -m deblurgan.benchmarks.report.documents README.md runtime/models/edge.md --results benchmarks/results
 
 # Does what a Jetson installs resolve to wheels? Asks the package index; says so without one.
 wheels: $(VENV)/dev

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from deblurgan.benchmarks.drawing import new_figure
 from deblurgan.runtime.errors import DeblurError
 
 LOSSES = ("content", "pixel")  # of those a run has, the first is drawn
@@ -20,7 +21,7 @@ def draw_curves(runs: list[Path]) -> Figure:
 
     Raises ``DeblurError`` for a folder without a run's log.
     """
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = new_figure(10, 4.2)
     loss_axes, gain_axes = figure.subplots(1, 2)
     for run in runs:
         rows = read_log(run / "log.csv")

@@ -17,6 +17,12 @@ text { fill: var(--ink); }
 INK, PAPER = "#000000", "#ffffff"
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """Of so many inches. A dollar in a name is a dollar, and no formula."""
+    matplotlib.rcParams["text.parse_math"] = False
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def to_png(figure: Figure) -> bytes:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)

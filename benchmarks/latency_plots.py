@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from deblurgan.benchmarks.drawing import new_figure
 from deblurgan.benchmarks.latency_rows import Row
 from deblurgan.benchmarks.paper import PAPER_TIME
 from deblurgan.runtime.errors import DeblurError
@@ -30,7 +31,7 @@ def draw_latency(rows: Sequence[Row]) -> Figure:
     for row in measured:
         if row.threads == most:
             lines[row.model, row.engine, row.precision].append(row)
-    figure = Figure(figsize=(8, 0.15 * len(lines) + 4.5), layout="constrained")
+    figure = new_figure(8, 0.15 * len(lines) + 4.5)
     axes = figure.subplots()
     markers = assign_markers([(model, engine) for model, engine, _ in lines])
     for (model, engine, precision), line in lines.items():
@@ -87,7 +88,7 @@ def draw_scaling(rows: Sequence[Row]) -> Figure:
     )  # fmt: skip
     several = [axis for axis in axes_ if lines_along(axis, with_figures)]
     shown = several or axes_[:1]
-    figure = Figure(figsize=(4.4 * len(shown) + 0.8, 5.2), layout="constrained")
+    figure = new_figure(4.4 * len(shown) + 0.8, 5.2)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     markers = assign_markers([(row.model, row.engine) for row in with_figures])
     for panel, axis in zip(panels, shown, strict=True):

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from matplotlib.figure import Figure
 
+from deblurgan.benchmarks.drawing import new_figure
 from deblurgan.benchmarks.pictures import Pictures
 from deblurgan.benchmarks.quality import LengthScore
 from deblurgan.runtime.errors import DeblurError
@@ -34,7 +35,7 @@ def check_lengths(pictures: Pictures) -> None:
 
 def draw_quality_curve(models: Sequence[ByLength], title: str) -> Figure:
     """PSNR before and after, and the gain with its standard error, by length."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = new_figure(10, 4.2)
     psnr_axes, gain_axes = figure.subplots(1, 2)
     rows = models[0].by_length
     lengths = [row.length for row in rows]

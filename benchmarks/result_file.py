@@ -68,13 +68,17 @@ def read_result(path: Path) -> Result:
     """
     if path.is_file() and path.stat().st_size > LARGEST:
         raise ValueError("a file of another kind")
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     if content["schema"] != SCHEMA:
         raise ValueError(f"schema {content['schema']!r}")
     words = (content[name] for name in ("kind", "date", "command"))
     tables = (content[name] for name in ("environment", "figures"))
     return Result(path, *(of_kind(str, word) for word in words),
                   *(of_kind(dict, table) for table in tables))  # fmt: skip
+
+
+def refuse_constant(name: str) -> None:
+    raise ValueError(f"{name}, which JSON has not")
 
 
 def of_kind(kind: type, value: Any) -> Any:

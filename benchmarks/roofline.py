@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from deblurgan.benchmarks.drawing import new_figure
 from deblurgan.benchmarks.latency_plots import (
     PRECISION_COLOURS,
     assign_markers,
@@ -44,9 +45,7 @@ def draw_roofline(rows: Sequence[Row], peaks: Sequence[Peak]) -> Figure:
             remedy="see what the rows and the peaks were refused for",
         )
     shown = [row for row in measured if row.device == device and row.threads == most]
-    figure = Figure(
-        figsize=(10, 0.12 * len({(r.model, r.engine) for r in shown}) + 6), layout="constrained"
-    )
+    figure = new_figure(10, 0.12 * len({(r.model, r.engine) for r in shown}) + 6)
     axes = figure.subplots()
     at = [intensity(row) for row in shown]
     knees = [peak.rate / copies[0] for peak in products]

@@ -41,7 +41,7 @@ def test_every_shipped_model_has_its_card(model: Path) -> None:
 
 @pytest.mark.parametrize("document", TABLED, ids=lambda path: path.name)
 def test_tables_are_what_the_results_say(document: Path) -> None:
-    documents = pytest.importorskip("deblurgan.benchmarks.documents")
+    documents = pytest.importorskip("deblurgan.benchmarks.report.documents")
     text = document.read_text()
     assert "<!-- table " in text
     assert documents.fill(document, ROOT / "benchmarks/results") == text, "run: make tables"

@@ -1,1 +1,1 @@
-"""The page that results are read on: a file of HTML with everything in it."""
+"""What results are read on: a page with everything in it, and tables in documents."""

@@ -56,6 +56,10 @@ class LatencyFigures:
     missing: tuple[str, ...]
     video: VideoFigures | None = None
 
+    def __post_init__(self) -> None:
+        if any(row.frame is not None and row.frame.p50 <= 0 for row in self.rows):
+            raise ValueError("a row that took no time")
+
 
 @dataclass(frozen=True)
 class ScoreFigures:
@@ -100,9 +104,12 @@ class QualityFigures:
     @property
     def title(self) -> str:
         what = f"{self.folder} with {self.blur}" if self.blur else self.folder
-        count = len(self.models[0].pictures)
-        noun = {"pairs": "pairs", "sharp": "sharp pictures"}.get(self.kind, "pictures")
-        return f"{what}, {count} {noun}" + (", half size" if self.size == "half" else "")
+        first = self.models[0]
+        # At all lengths each picture comes once with every one of them.
+        count = len(first.pictures) // (len(first.by_length) if self.all_lengths else 1)
+        noun = {"pairs": "pair", "sharp": "sharp picture"}.get(self.kind, "picture")
+        plural = "" if count == 1 else "s"
+        return f"{what}, {count} {noun}{plural}" + (", half size" if self.size == "half" else "")
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class LatencySection:
     bars: list[Bar]
     lines: list[Line]
     plots: list[Plot]
+    has_pytorch: bool
     against_the_paper: str
 
 
@@ -122,11 +123,11 @@ def draw_page(readings: Readings, title: str, note: str = "", shown: Shown | Non
 def latency_section(read: Read[LatencyFigures]) -> LatencySection:
     rows, peaks = read.figures.rows, read.figures.peaks
     chosen = usual_rows(rows)
-    timed = [row for row in rows if row.frame is not None]
+    called = [row for row in rows if row.frame is not None and not row.stream]
     plots = []
-    if len({row.width * row.height for row in timed}) > 1:
+    if len({row.width * row.height for row in called if row.batch == 1}) > 1:
         plots.append(plot(draw_latency(rows), "Milliseconds a frame by frame size"))
-    if len({(row.width * row.height, row.batch, row.threads) for row in timed}) > 1:
+    if len({(row.width * row.height, row.batch, row.threads) for row in called}) > 1:
         plots.append(plot(draw_scaling(rows), "Time against pixels, frames at once and threads"))
     described = "Operations a second against operations a byte, under what the machine can do"
     with suppress(DeblurError):  # no peak was measured
@@ -139,6 +140,7 @@ def latency_section(read: Read[LatencyFigures]) -> LatencySection:
         draw_bars(chosen),
         [line(row) for row in rows],
         plots,
+        any(row.engine.startswith("pytorch") for row in rows),
         compare_with_published(min(engines, key=seconds_of)) if engines else "",
     )
 
@@ -183,8 +185,12 @@ def draw_front(readings: Readings) -> Plot | None:
     """Quality against latency, on real pairs where there are any, and of one machine."""
     judged = [read.figures for read in readings.quality if read.figures.kind != "sharp"]
     judged.sort(key=lambda figures: figures.kind != "pairs")
-    for figures, read in itertools.product(judged, readings.latency):
-        rows = usual_rows(read.figures.rows)
+    timed = [usual_rows(read.figures.rows) for read in readings.latency]
+    timed_on = sorted(
+        zip(timed, readings.latency, strict=True),
+        key=lambda pair: {(row.width, row.height) for row in pair[0]} != {USUAL},
+    )
+    for figures, (rows, read) in itertools.product(judged, timed_on):
         points = our_points(figures, rows)
         if points:
             drawn = draw_pareto([*points, *published_points()])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from deblurgan.benchmarks.drawing import new_figure
 from deblurgan.benchmarks.latency_plots import write_number
 from deblurgan.benchmarks.latency_rows import Row
 from deblurgan.benchmarks.paper import GOPRO, INPUT, QUALITY
@@ -61,7 +62,7 @@ def find_front(points: Iterable[Point]) -> list[Point]:
 
 
 def draw_pareto(points: Sequence[Point]) -> Figure:
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = new_figure(8, 5)
     axes = figure.subplots()
     ours = [point for point in points if not point.published]
     front = find_front(ours)

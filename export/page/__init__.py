@@ -25,6 +25,7 @@ from deblurgan.runtime.contract import Frames
 
 HERE = Path(__file__).parent
 SHOWN_WIDTH = 1120  # pixels, of a photograph that fills the page
+HIGHEST = 4 * SHOWN_WIDTH  # of them; WebP ends at 16383
 QUALITY = 92  # of a photograph that is looked at as a whole
 LOSSLESS = 101  # OpenCV's word for a WebP without loss
 
@@ -52,8 +53,8 @@ class Comparison:
 def compare(before: Frames, after: Frames) -> Comparison:
     """Of two pictures of one size, RGB uint8 ``[H, W, 3]``, made to fit the page."""
     height, width = before.shape[:2]
-    scale = min(1.0, SHOWN_WIDTH / width)
-    size = (round(width * scale), round(height * scale))
+    scale = min(1.0, SHOWN_WIDTH / width, HIGHEST / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
 
     def shrink(picture: Frames) -> str:
         smaller = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

@@ -103,3 +103,28 @@ def test_nothing_to_show_is_told(results: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "empty", results / "training.json"):
         with pytest.raises(DeblurError, match="--json"):
             read_all([path])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda figures: figures["rows"][0]["frame"].update(p50=0), "took no time"),
+        (lambda figures: figures["rows"][0]["frame"].update(p50=float("nan")), "NaN"),
+    ],
+)
+def test_a_time_that_is_none_is_told(change: Any, said: str, results: Path) -> None:
+    file = results / "latency-720p.json"
+    content = json.loads(file.read_text())
+    change(content["figures"])
+    file.write_text(json.dumps(content))
+    with pytest.raises(DeblurError, match=said):
+        read_all([file])
+
+
+def test_pictures_at_all_lengths_count_once(results: Path) -> None:
+    file = results / "photos.json"
+    content = json.loads(file.read_text())
+    assert read_all([file]).quality[0].figures.title.endswith("with eval-v1, 2 pictures")
+    content["figures"]["all_lengths"] = True
+    file.write_text(json.dumps(content))
+    assert read_all([file]).quality[0].figures.title.endswith("with eval-v1, 1 picture")

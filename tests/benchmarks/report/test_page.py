@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,45 @@ def test_drawings_follow_the_readers_colours(html: str) -> None:
         svg = base64.b64decode(drawing).decode()
         assert "prefers-color-scheme: dark" in svg
         assert "#000000" not in svg
+
+
+def change(file: Path, **values: Any) -> None:
+    """Of all rows of a latency."""
+    content = json.loads(file.read_text())
+    for row in content["figures"]["rows"]:
+        row.update(values)
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("values", [{"batch": 4}, {"stream": True}, {"multiply_adds": None}])
+def test_a_latency_of_batches_or_streams_alone_has_its_table(
+    values: dict[str, Any], results: Path
+) -> None:
+    file = results / "latency-720p.json"
+    change(file, **values)
+    assert "All 5 rows" in draw_page(read_all([file]), "batches")
+
+
+def test_a_dollar_in_a_name_is_no_formula(results: Path) -> None:
+    for name in ("photos", "pairs"):
+        content = json.loads((results / f"{name}.json").read_text())
+        content["figures"]["folder"] = content["figures"]["models"][0]["model"] = "cash$_$x"
+        (results / f"{name}.json").write_text(json.dumps(content))
+    change(results / "latency-720p.json", model="cash$_$x")
+    assert "cash$_$x" in draw_page(read_all([results]), "dollars")
+
+
+def test_the_front_is_of_the_usual_size_where_it_was_measured(results: Path) -> None:
+    smaller = results / "a-latency.json"
+    smaller.write_text((results / "latency-720p.json").read_text())
+    change(smaller, width=320, height=180)
+    assert "seconds of a frame of 1280×720" in draw_page(read_all([results]), "front")
+
+
+@pytest.mark.parametrize("size", [(4000, 1), (60, 20_000)])
+def test_pictures_of_odd_shapes_fit_the_page(size: tuple[int, int]) -> None:
+    width, height = size
+    shown = compare(*np.zeros((2, height, width, 3), np.uint8))
+    assert shown.width >= 1
+    assert shown.height >= 1
+    assert shown.before.startswith("data:image/webp")

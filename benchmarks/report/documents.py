@@ -1,7 +1,7 @@
 """Documents whose tables are made from results, between ``<!-- table NAME RESULT … -->`` and
 ``<!-- end -->``::
 
-    python -m deblurgan.benchmarks.documents --results benchmarks/results README.md
+    python -m deblurgan.benchmarks.report.documents --results benchmarks/results README.md
 
 The results are files of that folder, without their ending, in the order of the rows; those
 of ``ladder`` are folders with a ``ladder.json``.
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deblurgan.benchmarks.report.figures import EXPECTED, Read, read_all
+from deblurgan.benchmarks.report.figures import Read, read_file
 from deblurgan.benchmarks.report.page import engine_name, seconds_of, usual_rows
 from deblurgan.benchmarks.result_file import refusing_damage
 from deblurgan.export.page import figure, percent, signed, significant
@@ -25,7 +25,11 @@ from deblurgan.runtime.console import new_app, run
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import write_whole
 
-MARKED = re.compile(r"(<!-- table ([\w-]+) ([\w ./-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(
+    r"(<!-- table ([\w-]+) ([\w ./-]+) -->\n)(?:(?!<!-- table ).)*?(<!-- end -->)", re.DOTALL
+)
+
+REMEDY = "name another, or measure it again"
 
 Rows = Iterator[Sequence[str]]  # the head first
 
@@ -33,33 +37,48 @@ Rows = Iterator[Sequence[str]]  # the head first
 def fill(path: Path, results: Path) -> str:
     """The document with all its marked tables made anew.
 
-    Raises ``DeblurError`` for a mark with a name that is not known, and what reading a result
-    raises.
+    Raises ``DeblurError`` for a mark that cannot be read or whose end is missing, a table that
+    is not known, and a result that is none or of another kind.
     """
 
     def fill_one(match: re.Match[str]) -> str:
         start, name, sources, end = match.groups()
         if name not in TABLES:
-            raise DeblurError(
-                path, expected=f"a table of {', '.join(TABLES)}", found=name, remedy="correct it"
-            )
-        read = read_ladders if name == "ladder" else read_results
-        return f"{start}{markdown(TABLES[name](read(results, sources.split())))}{end}"
+            raise wrong_mark(path, f"a table of {', '.join(TABLES)}", name)
+        files = [results / (FILE[name].format(source)) for source in sources.split()]
+        with refusing_damage(files[0], f"what a table of {name} is made from", REMEDY):
+            return f"{start}{markdown(TABLES[name]([READ[name](file) for file in files]))}{end}"
 
-    return MARKED.sub(fill_one, path.read_text(encoding="utf-8"))
+    with refusing_damage(path, "a document in Markdown", "check the path"):
+        text = path.read_text(encoding="utf-8")
+    filled, count = MARKED.subn(fill_one, text)
+    if count != text.count("<!-- table "):
+        expected = "<!-- table NAME RESULT … -->, and <!-- end --> before the next"
+        raise wrong_mark(
+            path, expected, f"{text.count('<!-- table ')} marks, {count} of them whole"
+        )
+    return filled
 
 
-def read_results(folder: Path, names: Sequence[str]) -> list[Any]:
-    return [read_all([folder / f"{name}.json"]).shown[0] for name in names]
+def wrong_mark(path: Path, expected: str, found: str) -> DeblurError:
+    return DeblurError(path, expected=expected, found=found, remedy="correct the mark")
 
 
-def read_ladders(folder: Path, names: Sequence[str]) -> list[Any]:
-    ladders = []
-    for name in names:
-        path = folder / name / "ladder.json"
-        with refusing_damage(path, EXPECTED, "write one: deblur-export ladder"):
-            ladders.append(json.loads(path.read_text(encoding="utf-8")))
-    return ladders
+def reader(kind: str) -> Callable[[Path], Any]:
+    """Reads a result of a kind. Raises ``DeblurError``, and ``ValueError`` for another kind."""
+
+    def read(path: Path) -> Read[Any]:
+        found = read_file(path, REMEDY)
+        if not isinstance(found, Read) or found.result.kind != kind:
+            result = found.result if isinstance(found, Read) else found
+            raise ValueError(f"{path.name} is a result of {result.kind}, not of {kind}")
+        return found
+
+    return read
+
+
+def read_ladder(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def markdown(rows: Iterable[Sequence[str]]) -> str:
@@ -68,9 +87,11 @@ def markdown(rows: Iterable[Sequence[str]]) -> str:
 
 
 def speed_rows(reads: Sequence[Read[Any]]) -> Rows:
-    """Of one frame at a time, the slowest first."""
+    """Of one frame at a time, the slowest first; noisy ones with a ``~``."""
     for place, read in enumerate(reads):
         rows = sorted(usual_rows(read.figures.rows), key=seconds_of, reverse=True)
+        if not rows:
+            raise ValueError(f"{read.name} has no row of single frames")
         if place == 0:
             size = f"{rows[0].width}x{rows[0].height}"
             machine = f"{rows[0].threads} threads of {read.environment.processor}"
@@ -79,7 +100,8 @@ def speed_rows(reads: Sequence[Read[Any]]) -> Rows:
         for row in rows:
             share = percent(row.share_of_peak, 0) if row.share_of_peak else ""
             times = significant(row.times_as_fast) if row.times_as_fast else ""
-            yield row.title, engine_name(row.engine), significant(seconds_of(row)), share, times
+            taken = significant(seconds_of(row)) + (" ~" if row.verdict == "noisy" else "")
+            yield row.title, engine_name(row.engine), taken, share, times
 
 
 def quality_rows(reads: Sequence[Read[Any]]) -> Rows:
@@ -159,6 +181,10 @@ TABLES: dict[str, Callable[[Sequence[Any]], Rows]] = {
     "video": video_rows,
     "ladder": ladder_rows,
 }
+KINDS = {"speed": "latency", "quality": "quality", "lengths": "quality", "detection": "detection",
+         "video": "video"}  # fmt: skip
+READ = {name: reader(KINDS[name]) if name in KINDS else read_ladder for name in TABLES}
+FILE = {name: "{}.json" if name in KINDS else "{}/ladder.json" for name in TABLES}
 
 app = new_app("Make the tables of documents anew.")
 
@@ -169,8 +195,8 @@ def fill_command(
     results: Annotated[Path, typer.Option(metavar="FOLDER")],
 ) -> None:
     """Write every marked table of the documents from the results."""
-    for path in documents:
-        write_whole(path, fill(path, results).encode())
+    for path, text in [(path, fill(path, results)) for path in documents]:
+        write_whole(path, text.encode())
 
 
 if __name__ == "__main__":
