@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,3 +47,16 @@ def test_tables_are_what_the_results_say(document: Path) -> None:
     text = document.read_text()
     assert "<!-- table " in text
     assert documents.fill(document, ROOT / "benchmarks/results") == text, "run: make tables"
+
+
+def test_the_page_is_what_the_results_say(elements: Any) -> None:
+    figures = pytest.importorskip("deblurgan.benchmarks.report.figures")
+    page = pytest.importorskip("deblurgan.benchmarks.report.page")
+    kit = pytest.importorskip("deblurgan.export.page")
+    results = ROOT / "benchmarks/results"
+    committed = elements((results / "report.html").read_text()).text
+    picture, model = re.findall(r"Drag the edge\. (\S+), deblurred by (\w+)\.", committed)[0]
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    shown = page.Shown(kit.compare(pixels, pixels), picture, model)
+    drawn = page.draw_page(figures.read_all([results]), "DeblurGAN for the edge", "", shown)
+    assert elements(drawn).text == committed, "run: deblur-bench report benchmarks/results"

@@ -12,13 +12,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from deblurgan.benchmarks.latency_plots import seconds
 from deblurgan.benchmarks.report.figures import Read, read_file
-from deblurgan.benchmarks.report.page import engine_name, seconds_of, usual_rows
+from deblurgan.benchmarks.report.page import engine_name, usual_rows
 from deblurgan.benchmarks.result_file import refusing_damage
 from deblurgan.export.page import figure, percent, signed, significant
 from deblurgan.runtime.console import new_app, run
@@ -45,9 +47,10 @@ def fill(path: Path, results: Path) -> str:
         start, name, sources, end = match.groups()
         if name not in TABLES:
             raise wrong_mark(path, f"a table of {', '.join(TABLES)}", name)
-        files = [results / (FILE[name].format(source)) for source in sources.split()]
+        table = TABLES[name]
+        files = [results / f"{source}{table.ending}" for source in sources.split()]
         with refusing_damage(files[0], f"what a table of {name} is made from", REMEDY):
-            return f"{start}{markdown(TABLES[name]([READ[name](file) for file in files]))}{end}"
+            return f"{start}{markdown(table.rows([table.read(file) for file in files]))}{end}"
 
     with refusing_damage(path, "a document in Markdown", "check the path"):
         text = path.read_text(encoding="utf-8")
@@ -64,23 +67,6 @@ def wrong_mark(path: Path, expected: str, found: str) -> DeblurError:
     return DeblurError(path, expected=expected, found=found, remedy="correct the mark")
 
 
-def reader(kind: str) -> Callable[[Path], Any]:
-    """Reads a result of a kind. Raises ``DeblurError``, and ``ValueError`` for another kind."""
-
-    def read(path: Path) -> Read[Any]:
-        found = read_file(path, REMEDY)
-        if not isinstance(found, Read) or found.result.kind != kind:
-            result = found.result if isinstance(found, Read) else found
-            raise ValueError(f"{path.name} is a result of {result.kind}, not of {kind}")
-        return found
-
-    return read
-
-
-def read_ladder(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def markdown(rows: Iterable[Sequence[str]]) -> str:
     head, *body = rows
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
@@ -89,7 +75,7 @@ def markdown(rows: Iterable[Sequence[str]]) -> str:
 def speed_rows(reads: Sequence[Read[Any]]) -> Rows:
     """Of one frame at a time, the slowest first; noisy ones with a ``~``."""
     for place, read in enumerate(reads):
-        rows = sorted(usual_rows(read.figures.rows), key=seconds_of, reverse=True)
+        rows = sorted(usual_rows(read.figures.rows), key=seconds, reverse=True)
         if not rows:
             raise ValueError(f"{read.name} has no row of single frames")
         if place == 0:
@@ -100,7 +86,7 @@ def speed_rows(reads: Sequence[Read[Any]]) -> Rows:
         for row in rows:
             share = percent(row.share_of_peak, 0) if row.share_of_peak else ""
             times = significant(row.times_as_fast) if row.times_as_fast else ""
-            taken = significant(seconds_of(row)) + (" ~" if row.verdict == "noisy" else "")
+            taken = significant(seconds(row)) + (" ~" if row.verdict == "noisy" else "")
             yield row.title, engine_name(row.engine), taken, share, times
 
 
@@ -173,18 +159,36 @@ def ladder_rows(ladders: Sequence[dict[str, Any]]) -> Rows:
             yield ladder["title"], rung["precision"], megabytes, times, *changes
 
 
-TABLES: dict[str, Callable[[Sequence[Any]], Rows]] = {
-    "speed": speed_rows,
-    "quality": quality_rows,
-    "lengths": length_rows,
-    "detection": detection_rows,
-    "video": video_rows,
-    "ladder": ladder_rows,
+@dataclass(frozen=True)
+class Table:
+    """Rows made from results of a ``kind``; without one, from ladders."""
+
+    rows: Callable[[Sequence[Any]], Rows]
+    kind: str = ""
+
+    @property
+    def ending(self) -> str:
+        return ".json" if self.kind else "/ladder.json"
+
+    def read(self, path: Path) -> Any:
+        """Raises ``DeblurError``, and ``ValueError`` for another kind."""
+        if not self.kind:
+            return json.loads(path.read_text(encoding="utf-8"))
+        found = read_file(path, REMEDY)
+        kind = found.result.kind if isinstance(found, Read) else found.kind
+        if kind != self.kind:
+            raise ValueError(f"{path.name} is a result of {kind}, not of {self.kind}")
+        return found
+
+
+TABLES = {
+    "speed": Table(speed_rows, "latency"),
+    "quality": Table(quality_rows, "quality"),
+    "lengths": Table(length_rows, "quality"),
+    "detection": Table(detection_rows, "detection"),
+    "video": Table(video_rows, "video"),
+    "ladder": Table(ladder_rows),
 }
-KINDS = {"speed": "latency", "quality": "quality", "lengths": "quality", "detection": "detection",
-         "video": "video"}  # fmt: skip
-READ = {name: reader(KINDS[name]) if name in KINDS else read_ladder for name in TABLES}
-FILE = {name: "{}.json" if name in KINDS else "{}/ladder.json" for name in TABLES}
 
 app = new_app("Make the tables of documents anew.")
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from deblurgan.benchmarks import paper
 from deblurgan.benchmarks.drawing import to_svg
-from deblurgan.benchmarks.latency_plots import draw_latency, draw_scaling
+from deblurgan.benchmarks.latency_plots import draw_latency, draw_scaling, seconds
 from deblurgan.benchmarks.latency_rows import Row
 from deblurgan.benchmarks.latency_tables import compare_with_published, memory, operations
 from deblurgan.benchmarks.quality_curve import draw_quality_curve
@@ -26,19 +26,12 @@ from deblurgan.benchmarks.report.figures import (
 )
 from deblurgan.benchmarks.report.pareto import draw_pareto, our_points, published_points
 from deblurgan.benchmarks.roofline import draw_roofline
-from deblurgan.export.page import Comparison, plot_uri, render_page
+from deblurgan.export.page import ENGINES, Bar, Comparison, draw_bars, plot_uri, render_page
 from deblurgan.runtime.errors import DeblurError
 
 TEMPLATE = Path(__file__).with_name("report.html")
 # The size that the results of others are of.
 USUAL = (1280, 720)
-ENGINES = {
-    "openvino": "OpenVINO",
-    "onnxruntime": "ONNX Runtime",
-    "onnxruntime-cuda": "ONNX Runtime, CUDA",
-    "tensorrt": "TensorRT",
-    "tensorrt-rtx": "TensorRT for RTX",
-}
 
 
 @dataclass(frozen=True)
@@ -56,17 +49,6 @@ class Line:
     frames: str
     megabytes: float | None
     operations: float | None
-
-
-@dataclass(frozen=True)
-class Bar:
-    """Frames a second; ``share`` is of the fastest, 0 to 1."""
-
-    label: str
-    detail: str
-    rate: float
-    share: float
-    ours: bool
 
 
 @dataclass(frozen=True)
@@ -107,9 +89,7 @@ def draw_page(readings: Readings, title: str, note: str = "", shown: Shown | Non
         readings=readings,
         shown=shown,
         # One that was timed next to the paper's network, if any was.
-        fastest=min(
-            timed, key=lambda row: (row.times_as_fast is None, seconds_of(row)), default=None
-        ),
+        fastest=min(timed, key=lambda row: (row.times_as_fast is None, seconds(row)), default=None),
         latency=[latency_section(read) for read in readings.latency],
         quality=[quality_section(read) for read in readings.quality],
         pareto=draw_front(readings),
@@ -137,11 +117,11 @@ def latency_section(read: Read[LatencyFigures]) -> LatencySection:
         read,
         f"{chosen[0].width}×{chosen[0].height}" if chosen else "",
         chosen[0].threads if chosen else 0,
-        draw_bars(chosen),
+        draw_bars(rates(chosen)),
         [line(row) for row in rows],
         plots,
         any(row.engine.startswith("pytorch") for row in rows),
-        compare_with_published(min(engines, key=seconds_of)) if engines else "",
+        compare_with_published(min(engines, key=seconds)) if engines else "",
     )
 
 
@@ -167,17 +147,11 @@ def usual_rows(rows: Sequence[Row]) -> list[Row]:
     return [row for row in of_size if row.threads == most]
 
 
-def draw_bars(rows: Sequence[Row]) -> list[Bar]:
-    fastest = max((1 / seconds_of(row) for row in rows), default=0.0)
+def rates(rows: Sequence[Row]) -> list[tuple[str, str, float, bool]]:
+    """The slowest first."""
     return [
-        Bar(
-            row.title,
-            engine_name(row.engine),
-            1 / seconds_of(row),
-            1 / seconds_of(row) / fastest,
-            not row.engine.startswith("pytorch"),
-        )
-        for row in sorted(rows, key=seconds_of, reverse=True)
+        (row.title, engine_name(row.engine), 1 / seconds(row), not row.engine.startswith("pytorch"))
+        for row in sorted(rows, key=seconds, reverse=True)
     ]
 
 
@@ -213,11 +187,6 @@ def line(row: Row) -> Line:
 
 def engine_name(engine: str) -> str:
     return ENGINES.get(engine, engine.replace("pytorch", "PyTorch"))
-
-
-def seconds_of(row: Row) -> float:
-    assert row.frame is not None
-    return row.frame.p50
 
 
 def plot(figure: Figure, description: str) -> Plot:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from deblurgan.export.ladder.report import Crop, LadderReport, Run, Rung, Speed
 from deblurgan.export.ladder.scores import AMPLIFIED, CROP_SIDE, Scores, ShownCrop, ShownPair
-from deblurgan.export.page import Comparison, compare, picture_uri, render_page
+from deblurgan.export.page import (
+    ENGINES,
+    Comparison,
+    compare,
+    draw_bars,
+    picture_uri,
+    render_page,
+)
 
 TEMPLATE = Path(__file__).with_name("ladder.html")
-ENGINES = {
-    "openvino": "OpenVINO",
-    "onnxruntime": "ONNX Runtime",
-    "onnxruntime-cuda": "ONNX Runtime, CUDA",
-    "tensorrt": "TensorRT",
-    "tensorrt_rtx": "TensorRT for RTX",
-}
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,6 @@ class Row:
     precision: str
     engine: str
     run: Run
-
-
-@dataclass(frozen=True)
-class Bar:
-    """Frames a second; ``share`` is of the fastest, 0 to 1."""
-
-    label: str
-    detail: str
-    rate: float
-    share: float
-    ours: bool
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ def draw_page(report: LadderReport, scores: Scores) -> str:
         report=report,
         rows=rows,
         fastest=fastest,
-        bars=draw_bars(report, rows),
+        bars=draw_bars(rates(report, rows)),
         slider=draw_slider(scores.shown),
         crops=[draw_crop(shown, report) for shown in scores.crops],
         amplified=AMPLIFIED,
@@ -92,15 +81,15 @@ def p50_of(row: Row) -> float:
     return speed_of(row).latency.p50
 
 
-def draw_bars(report: LadderReport, rows: list[Row]) -> list[Bar]:
+def rates(report: LadderReport, rows: list[Row]) -> list[tuple[str, str, float, bool]]:
+    """PyTorch's first."""
     timing = report.timing
     timed = [(row.precision, row.engine, 1 / p50_of(row), True) for row in rows if row.run.speed]
     mine = "the paper’s generator" if timing.is_paper else "this generator"
     timed.insert(0, ("fp32", f"PyTorch, {mine}", 1 / timing.pytorch.p50, False))
     if not timing.is_paper:
         timed.insert(0, ("fp32", "PyTorch, the paper’s generator", 1 / timing.paper.p50, False))
-    fastest = max(rate for _, _, rate, _ in timed)
-    return [Bar(label, detail, rate, rate / fastest, ours) for label, detail, rate, ours in timed]
+    return timed
 
 
 def draw_slider(shown: ShownPair | None) -> Slider | None:

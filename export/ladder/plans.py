@@ -12,6 +12,7 @@ from deblurgan.runtime.contract import Model
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tensorrt.builder import BuildOptions, build_plan
 from deblurgan.runtime.tensorrt.device import find_device
+from deblurgan.runtime.tensorrt.plan_model import BACKENDS
 from deblurgan.runtime.tensorrt.profiles import Profile, choose_profile
 from deblurgan.runtime.tensorrt.runner import PlanRunner, verify
 from deblurgan.runtime.tensorrt.sidecar import write_plan
@@ -61,4 +62,4 @@ def build_runner(model: Model, profile: Profile) -> Runner:
         return PlanRunner(path)
 
     plan = Plan(path.name, card.plan_size, card.title, card.gpu or "", card.seconds)
-    return Runner(model.card.precision, card.flavour, load, plan=plan)
+    return Runner(model.card.precision, BACKENDS[card.flavour], load, plan=plan)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,13 @@ from deblurgan.runtime.contract import Frames
 HERE = Path(__file__).parent
 SHOWN_WIDTH = 1120  # pixels, of a photograph that fills the page
 HIGHEST = 4 * SHOWN_WIDTH  # of them; WebP ends at 16383
+ENGINES = {
+    "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime-cuda": "ONNX Runtime, CUDA",
+    "tensorrt": "TensorRT",
+    "tensorrt-rtx": "TensorRT for RTX",
+}
 QUALITY = 92  # of a photograph that is looked at as a whole
 LOSSLESS = 101  # OpenCV's word for a WebP without loss
 
@@ -38,6 +46,23 @@ def render_page(template: Path, **values: Any) -> str:
     for a value that the template wants and was not given.
     """
     return environment(template.parent).get_template(template.name).render(values)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Frames a second; ``share`` is of the fastest, 0 to 1."""
+
+    label: str
+    detail: str
+    rate: float
+    share: float
+    ours: bool
+
+
+def draw_bars(rates: Sequence[tuple[str, str, float, bool]]) -> list[Bar]:
+    """Of label, detail, frames a second, and whether it is ours."""
+    fastest = max((rate for _, _, rate, _ in rates), default=0.0)
+    return [Bar(label, detail, rate, rate / fastest, ours) for label, detail, rate, ours in rates]
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,10 @@ from deblurgan.export.ladder.report import (
     Worst,
 )
 from deblurgan.export.ladder.scores import Scores, ShownCrop, ShownPair
-from deblurgan.export.page import figure, picture_uri, render_page, signed, significant
+from deblurgan.export.page import ENGINES, figure, picture_uri, render_page, signed, significant
+from deblurgan.runtime.backends import AUTO, NAMES
 from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.tensorrt.plan_model import BACKENDS
 
 EVIL = '<script src="http://evil.example/x.js">alert(1)</script>&"\'{{ 7 * 7 }}'
 LONG = "a_very_long_name_of_a_picture_without_any_place_to_break_it_" * 4 + ".png"
@@ -186,6 +188,11 @@ def test_pictures_come_back_out_of_their_uris() -> None:
 )
 def test_figures_are_set_for_readers(made: str, expected: str) -> None:
     assert made == expected
+
+
+def test_every_engine_and_every_kind_of_plan_has_a_name_for_readers() -> None:
+    assert set(ENGINES) == set(NAMES) - {AUTO}
+    assert set(BACKENDS.values()) < set(ENGINES)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "dark")])
