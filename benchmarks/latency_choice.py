@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from deblurgan.export.frames import Precision
     from deblurgan.train.checkpoint import Checkpoint
 
-PEERS = ("eager", "channels-last", "compiled", "bf16", "fp16")
+PEERS = ("eager", "channels-last", "compiled", "bf16", "fp16", "compiled-fp16", "cuda-graph")
 ON_CPU = ("eager", "channels-last", "compiled", "bf16")
-ON_CUDA = ("eager", "channels-last", "compiled", "fp16")
+ON_CUDA = ("eager", "channels-last", "compiled", "fp16", "compiled-fp16", "cuda-graph")
 
 
 @dataclass(frozen=True)

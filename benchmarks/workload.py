@@ -106,10 +106,10 @@ def open_engine(workload: Workload, undo: ExitStack) -> Subject:
     return Subject(
         call,
         lambda: None if together else without_the_host(backend, frame),
-        model.path.stem,
+        backend.model.path.stem,
         name,
         backend.description,
-        model.card.precision,
+        backend.model.card.precision,
         CUDA if name in NEED_GPU else CPU,
         backend.in_flight,
         lambda: backend.memory,

@@ -312,7 +312,7 @@ def deblur(
     )
     check_fits(job, kind, preview, rate, shared_out=bool(workers or ray))
     settings = Settings(
-        find_model(model).path,
+        find_model(model).reference,
         backend,
         threads,
         parse_tile(tile),

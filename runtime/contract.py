@@ -105,6 +105,19 @@ class Model:
         """The only backend that runs this file; None for an ONNX file, which all of them read."""
         return None
 
+    @property
+    def reference(self) -> str | Path:
+        """What :func:`~deblurgan.runtime.model_store.find_model` finds it by, anywhere."""
+        return self.path
+
+    def best_for(self, engine: str) -> Model:
+        """The file to run on a backend, of those that this model is there in."""
+        return self
+
+    def in_precision(self, precision: str) -> Model:
+        """The same for one of its precisions, as another process told it."""
+        return self
+
     def check_frame(self, width: int, height: int) -> None:
         """Raise :class:`DeblurError` for a frame that this model does not take."""
         smallest = self.card.minimum_size

@@ -14,7 +14,7 @@ import numpy as np
 
 from deblurgan.runtime import backends
 from deblurgan.runtime.backends import Backend, NoEngine, open_backend
-from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.contract import Frames, Model
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT, find_model
 from deblurgan.runtime.tiling.fitting import Tile, load_fitting
@@ -45,7 +45,7 @@ class Deblurrer:
         tile: Tile = "auto",
         memory_limit: int | None = None,
     ) -> None:
-        self.model = find_model(model)
+        self._found = find_model(model)
         self.tile, self.memory_limit = tile, memory_limit
         self.backend_name, self.threads = backend, threads
         self.progress, self.warn = progress, warn
@@ -53,6 +53,11 @@ class Deblurrer:
         self._engine: Backend | None = None
         self._loaded: tuple[object, ...] = ()
         self._thread: ThreadPoolExecutor | None = None
+
+    @property
+    def model(self) -> Model:
+        """The file that is loaded; before the first frame, the one that would be in fp32."""
+        return self._found if self._engine is None else self._engine.model
 
     def __call__(self, frames: Frames) -> Frames:
         """Deblur one frame or a batch; the result has the shape of what came in.
@@ -116,7 +121,7 @@ class Deblurrer:
     ) -> Backend:
         def open_(may_build: bool) -> Backend:
             return open_backend(
-                self.model,
+                self._found,
                 width,
                 height,
                 name=self.backend_name,

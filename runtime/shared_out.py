@@ -41,7 +41,8 @@ def run_on_workers(job: Job, model: Model, pool: WorkerPool, *, is_alone: bool) 
             source.input, source.identity, source.size, job.span, sink.layout, job.compare,
             job.keep_sharp, job.encoding.hardware,
         )  # fmt: skip
-        workers = Workers(pool.describe(task), pool.size)
+        description, precision = pool.describe(task)
+        workers, model = Workers(description, pool.size), model.in_precision(precision)
         say_engine(model, workers, source.size)
         finished = go_on(job, sink, model, workers.engine)
         sharp = 0

@@ -18,6 +18,10 @@ import pytest
 from numpy.typing import NDArray
 
 from deblurgan.runtime.contract import INPUT, OUTPUT, ModelCard
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.tensorrt.bindings import find_bindings
+from deblurgan.runtime.tensorrt.builder import check_targets
+from deblurgan.runtime.tensorrt.device import find_device
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -28,6 +32,22 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared with real data beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def gpu_bindings() -> Any:
+    """A TensorRT that runs on the GPU that is here."""
+    device = find_device()
+    if device is None:
+        pytest.skip("no GPU")
+    pytest.importorskip("pycuda")
+    try:
+        bindings = find_bindings()
+        if bindings.is_rtx:
+            check_targets(bindings.trt, (device.architecture,))
+    except DeblurError as error:
+        pytest.skip(error.found)
+    return bindings
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def test_the_page_shows_the_whole_way() -> None:
 
 def test_the_files_of_the_checkout_that_commands_name_exist() -> None:
     named = {word for line in commands() for word in line.split() if word.count("/") > 1}
-    assert named == {"runtime/models/edge.onnx", "train/checkpoints/edge.safetensors"}
+    assert named == {"runtime/models/edge-fp16.onnx", "train/checkpoints/edge.safetensors"}
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
 

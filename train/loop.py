@@ -260,8 +260,10 @@ def schedule_factor(schedule: ScheduleSettings, step: int, done: float) -> float
 
 def draw_mix(recipe: Recipe, first: int) -> Tensor:
     """``[critic steps, batch, 1, 1, 1]`` in [0, 1), a row of draws for each sample's number,
-    so that it does not matter which process has the sample.
+    so that it does not matter which process has the sample. Nothing without a critic.
     """
+    if not recipe.loss.adversarial:
+        return torch.empty(0)
     draws = [
         torch.rand(
             recipe.loss.critic_steps,

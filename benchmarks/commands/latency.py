@@ -61,8 +61,9 @@ def latency_command(
     peer: Annotated[
         Repeated,
         typer.Option(
-            help="A way to run PyTorch: eager, channels-last, compiled, bf16, fp16; may be "
-            "repeated. Default: all that this device has instructions for.",
+            help="A way to run PyTorch: eager, channels-last, compiled, bf16, fp16, compiled-fp16, "
+            "cuda-graph (fp16); may be repeated. Default: all that this device has "
+            "instructions for.",
         ),
     ] = None,
     peers: Annotated[bool, typer.Option(help="Measure PyTorch beside the engines.")] = True,

@@ -40,6 +40,10 @@ class Backend(Protocol):
     """
 
     @property
+    def model(self) -> Model:
+        """The file that it has loaded."""
+
+    @property
     def description(self) -> str:
         """The engine with its version, and what it runs on."""
 
@@ -110,7 +114,8 @@ def open_backend(
     warn: Callable[[str], None] | None = None,
     fit: Fit | None = None,
 ) -> Backend:
-    """Load ``model`` for frames of ``width`` x ``height`` pixels.
+    """Load ``model``, in the precision that is best for the backend where it has several,
+    for frames of ``width`` x ``height`` pixels.
 
     ``threads`` bounds the processor threads of a CPU engine (default: those
     that this process may use). With ``overlap`` several frames are worked on at
@@ -132,8 +137,8 @@ def open_backend(
     reasons, unavailable = [], {}
     for candidate in candidates:
         request = Request(
-            candidate, model, width, height, min(threads or most, most), overlap, may_build,
-            progress, warn,
+            candidate, model.best_for(candidate), width, height, min(threads or most, most),
+            overlap, may_build, progress, warn,
         )  # fmt: skip
         try:
             backend = load(request) if fit is None else fit(request, partial(load_other, request))

@@ -22,6 +22,7 @@ except ImportError as error:
 
 # One is copied while the other is computed; each one's run has activations of its own.
 FRAMES_IN_FLIGHT = 2
+FATAL = 4
 
 
 def open_session(request: Request, provider: str, options: Mapping[str, str]) -> Any:
@@ -44,6 +45,7 @@ class CPUEngine:
     memory = None
 
     def __init__(self, request: Request) -> None:
+        self.model = request.model
         self.session = open_session(request, "CPUExecutionProvider", {})
         self.description = f"ONNX Runtime {onnxruntime.__version__}, CPU, {request.threads} threads"
 
@@ -71,6 +73,9 @@ class CUDAEngine:
             raise Unavailable("this ONNX Runtime was built without CUDA", INSTALL_CUDA)
         if self.device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
+        # As an error cuDNN tells of every plan that it passes over; what fails is raised as well.
+        onnxruntime.set_default_logger_severity(FATAL)
+        self.model = request.model
         self.in_flight = FRAMES_IN_FLIGHT if request.overlap else 1
         self.description = f"ONNX Runtime {onnxruntime.__version__}, {self.device.upper()}"
         shape = (1, request.height, request.width, 3)

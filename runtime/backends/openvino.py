@@ -24,7 +24,7 @@ class CPUEngine:
     memory = None
 
     def __init__(self, request: Request) -> None:
-        threads = request.threads
+        self.model, threads = request.model, request.threads
         core = open_core()
         network = core.read_model(request.model.path)
         # A fixed size lets the engine plan its memory and fold the padding away.

@@ -35,7 +35,7 @@ class TensorRTEngine:
     flavour = "tensorrt"
 
     def __init__(self, request: Request) -> None:
-        model = request.model
+        self.model = model = request.model
         warn = request.warn or (lambda _: None)
         is_built = isinstance(model, PlanModel)
         path = model.path if is_built else self.find_plan(request)

@@ -323,6 +323,8 @@ class Build:
         errors = self.bindings.log.errors()
         said = "; ".join(dict.fromkeys(errors[-3:])) or "no plan, and no reason given"
         ways = [way for sign, way in FAILURES if re.search(sign, said, re.IGNORECASE)]
+        if ways and self.options.workspace is not None and MEMORY_WAYS in ways[0]:
+            ways[0] = f"allow more with --workspace, or try {MEMORY_WAYS}"
         return DeblurError(
             self.model.path,
             expected=f"a plan from {self.bindings.title}",

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from deblurgan.runtime.contract import INPUT, OUTPUT, Frames
+from deblurgan.runtime.contract import INPUT, OUTPUT, Frames, Model
 from deblurgan.runtime.difference import TOLERANCES, Difference
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.golden import compare_golden
@@ -128,6 +128,10 @@ class PlanRunner:
                 self.load()
                 self.take_slots()
                 undo.pop_all()
+
+    @property
+    def model(self) -> Model:
+        return Model(self.card.path, self.card.card, None)
 
     @property
     def description(self) -> str:

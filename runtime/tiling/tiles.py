@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.runtime.backends import Backend
-from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.contract import Frames, Model
 
 # With it the shipped model's picture is at most one level off the untiled one, on 53 photographs
 # and on noise; 80 pixels do as well, with 64 it is up to four levels off. The paper's generator
@@ -121,6 +121,10 @@ class TiledBackend:
             f"{inner.description}, {grid.count} tiles of {grid.columns.side}x{grid.rows.side}"
         )
         self._threads = ThreadPoolExecutor(inner.in_flight, thread_name_prefix="tile")
+
+    @property
+    def model(self) -> Model:
+        return self.inner.model
 
     def run(self, frames: Frames) -> Frames:
         """Deblur one frame, uint8 ``[1, height, width, 3]``, RGB, of the grid's size."""

@@ -45,7 +45,7 @@ CLUSTER_THREADS = 4  # of a worker somewhere else, where --threads says nothing
 class Settings:
     """Of the engine, as :class:`~deblurgan.runtime.deblurrer.Deblurrer` takes them."""
 
-    model: Path
+    model: str | Path
     backend: str
     threads: int | None
     tile: Tile
@@ -91,10 +91,11 @@ class SegmentWorker:
             memory_limit=settings.memory_limit,
         )
 
-    def describe(self, task: Task) -> str | DeblurError:
-        """The engine."""
+    def describe(self, task: Task) -> tuple[str, str] | DeblurError:
+        """The engine, and the precision of the model that it has loaded."""
         try:
-            return untiled(self._engine(task)).description
+            engine = untiled(self._engine(task))
+            return engine.description, engine.model.card.precision
         except DeblurError as error:
             return error
 
@@ -175,12 +176,13 @@ class WorkerPool:
         for _ in range(self.size):
             self._idle.put(None)  # begun when there is something to do
 
-    def describe(self, task: Task) -> str:
-        """The engine that each worker has."""
-        description = self._ask(lambda worker: worker.describe.remote(task))
-        if isinstance(description, DeblurError):
-            raise description
-        return str(description)
+    def describe(self, task: Task) -> tuple[str, str]:
+        """The engine that each worker has, and its model's precision."""
+        described: tuple[str, str] | DeblurError
+        described = self._ask(lambda worker: worker.describe.remote(task))
+        if isinstance(described, DeblurError):
+            raise described
+        return described
 
     def make(self, task: Task, number: int) -> Made:
         """A segment; waits for a worker that is idle. May be called from several threads.

@@ -278,6 +278,7 @@ def test_a_plan_takes_every_size_and_a_failed_one_is_explained(
 
 
 @pytest.mark.gpu
+@pytest.mark.usefixtures("gpu_bindings")
 def test_a_gpu_builds_verifies_and_times_plans(edge_fp32: Exported, large: PairFolder) -> None:
     model = open_model(edge_fp32[1].path)
     (runner,), why = build_plans([model], [large], (200, 160), lambda _: None)

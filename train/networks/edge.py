@@ -21,11 +21,11 @@ class EdgeSettings:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = DOCUMENTED
 
-    channels: int = 48
+    channels: int = 64
     """Channels at a quarter of the size, at least 1; twice as many at an eighth."""
-    blocks: int = 2
+    blocks: int = 4
     """Residual blocks at a quarter of the size, 0 or more."""
-    deep_blocks: int = 10
+    deep_blocks: int = 8
     """Residual blocks at an eighth of the size, 0 or more."""
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ import pytest
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.console import Interrupted, signals_interrupt
 from deblurgan.runtime.contract import Model, open_model
+from deblurgan.runtime.model_store import find_model
 from deblurgan.runtime.tensorrt import builder
 from deblurgan.runtime.tensorrt.bindings import Bindings
 from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan, build_plan
@@ -248,10 +249,17 @@ def test_hardware_compatibility_wants_ampere_in_a_slot(
         builder.check_options(plain, given)
 
 
-def test_too_little_workspace_says_what_helps(shipped: Model) -> None:
-    options = BuildOptions(choose_profile(shipped, (64, 64)), workspace=1, rtx=True)
-    with pytest.raises(DeblurError, match=r"within workspace limit.*allow more with --workspace"):
-        build_plan(shipped, options)
+@pytest.mark.parametrize(
+    ("name", "side", "said"),
+    [("edge-fp16", 64, "within workspace limit"), ("edge-fp32", 256, "OutOfMemory")],
+)
+def test_too_little_workspace_says_what_helps(
+    rtx: Bindings, name: str, side: int, said: str
+) -> None:
+    model = find_model(name)
+    options = BuildOptions(choose_profile(model, (side, side)), workspace=1, rtx=rtx.is_rtx)
+    with pytest.raises(DeblurError, match=rf"{said}.*allow more with --workspace"):
+        build_plan(model, options)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.contract import Model, open_model
 from deblurgan.runtime.tensorrt import runner
-from deblurgan.runtime.tensorrt.bindings import Bindings, find_bindings
+from deblurgan.runtime.tensorrt.bindings import Bindings
 from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan, build_plan
-from deblurgan.runtime.tensorrt.device import find_device
 from deblurgan.runtime.tensorrt.kernel_cache import kernels_path
 from deblurgan.runtime.tensorrt.profiles import choose_profile
 from deblurgan.runtime.tensorrt.pycuda_driver import import_pycuda, retain_context
@@ -371,14 +370,6 @@ def test_a_plan_without_a_golden_pair_says_why(
 # On a device.
 
 
-@pytest.fixture(scope="session")
-def gpu_bindings() -> Bindings:
-    pytest.importorskip("pycuda")
-    if find_device() is None:
-        pytest.skip("no GPU")
-    return find_bindings()
-
-
 @pytest.fixture
 def real_plan(gpu_bindings: Bindings, tiny: Model, tmp_path: Path) -> Path:
     profile = choose_profile(tiny, min=(64, 48), opt=(128, 96), max=(320, 240), batch=4)
@@ -433,3 +424,21 @@ def test_a_real_plan_runs_in_any_thread_and_gives_its_memory_back(real_plan: Pat
         assert np.array_equal(found[0], first)
         run.close()
     assert before - free() < 32 << 20
+
+
+@pytest.mark.gpu
+def test_two_thousand_frames_take_no_more_memory_and_repeat(real_plan: Path) -> None:
+    """Three in flight, of two sizes."""
+    cuda = pytest.importorskip("pycuda.driver")
+    random = np.random.RandomState(5)
+    sizes = ((1, 96, 128, 3), (1, 240, 320, 3))
+    frames = [random.randint(0, 256, sizes[n % 2]).astype(np.uint8) for n in range(8)]
+    with PlanRunner(real_plan, in_flight=3) as run, ThreadPoolExecutor(3) as threads:
+        first = list(threads.map(run.run, frames))
+        with run.device_current():
+            before = cuda.mem_get_info()[0]
+        for _ in range(250):
+            made = list(threads.map(run.run, frames))
+            assert all(map(np.array_equal, made, first))
+        with run.device_current():
+            assert before - cuda.mem_get_info()[0] < 1 << 20

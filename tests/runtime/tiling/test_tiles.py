@@ -155,11 +155,13 @@ def test_a_frame_need_not_be_contiguous(negative: Path) -> None:
         assert "tiles of" in deblur.engine(1000, 470).description
 
 
-def assert_no_seam(picture: Frames) -> None:
-    with Deblurrer(tile=None) as whole, Deblurrer(tile=smallest_side(EDGE_STRIDE)) as tiled:
+def assert_no_seam(picture: Frames, model: str = "edge-fp32", most: int = 2) -> None:
+    side = smallest_side(EDGE_STRIDE)
+    with Deblurrer(model, tile=None) as whole, Deblurrer(model, tile=side) as tiled:
         difference = np.abs(tiled(picture).astype(int) - whole(picture))
         assert "tiles of" in tiled.engine(picture.shape[1], picture.shape[0]).description
-    assert difference.max() <= 2
+    assert difference.max() <= most
+    assert difference.mean() <= most / 8
 
 
 def test_the_shipped_models_stride_is_the_one_tested_here() -> None:
@@ -171,6 +173,8 @@ def test_the_shipped_models_stride_is_the_one_tested_here() -> None:
 def test_the_shipped_model_shows_no_seam_on_photographs(shared: Path, name: str) -> None:
     picture = cv2.imread(str(shared / "data" / name))[:768, :512, ::-1]
     assert_no_seam(np.ascontiguousarray(picture))
+    # Its own rounding: a pixel that falls to the other side of a step here and there.
+    assert_no_seam(np.ascontiguousarray(picture), "edge-int8", most=6)
 
 
 def test_the_shipped_model_shows_no_seam_on_a_made_picture() -> None:

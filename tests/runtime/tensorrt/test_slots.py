@@ -1,0 +1,64 @@
+"""What the streams rest on, with pycuda alone: memory beside the processor that the GPU
+copies from by itself, and copies in both directions while kernels run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deblurgan.runtime.tensorrt.device import find_device
+from deblurgan.runtime.tensorrt.pycuda_driver import retain_context
+from deblurgan.runtime.tensorrt.slots import Buffer, Slot
+
+FRAME = 1920 * 1080 * 3 * 16  # bytes: copies that take some milliseconds
+
+
+@pytest.fixture
+def cuda() -> Iterator[Any]:
+    cuda = pytest.importorskip("pycuda.driver")
+    if find_device() is None:
+        pytest.skip("no GPU")
+    context = retain_context(cuda)
+    context.push()
+    yield cuda
+    context.pop()
+
+
+@pytest.mark.gpu
+def test_a_buffer_is_pinned_and_carries_what_is_put_in(cuda: Any) -> None:
+    with ExitStack() as taken:
+        stream = cuda.Stream()
+        buffer = Buffer(cuda, 1 << 20, taken)
+        sent = np.random.RandomState(1).randint(0, 256, 1 << 20).astype(np.uint8)
+        buffer.host[:] = sent
+        cuda.memcpy_htod_async(buffer.device, buffer.host, stream)
+        stream.synchronize()
+        buffer.host[:] = 0
+        cuda.memcpy_dtoh_async(buffer.host, buffer.device, stream)
+        stream.synchronize()
+        assert np.array_equal(buffer.host, sent)
+
+
+@pytest.mark.gpu
+def test_up_and_down_overlap(cuda: Any) -> None:
+    """By the clock of the GPU: a copy down begins while one up is under way."""
+    with ExitStack() as taken:
+        up, down = cuda.Stream(), cuda.Stream()
+        slot = Slot(cuda, FRAME, taken)
+        begun, ended, other_begun, other_ended = (cuda.Event() for _ in range(4))
+        for _ in range(2):  # the first time, memory is mapped
+            begun.record(up)
+            cuda.memcpy_htod_async(slot.given.device, slot.given.host, up)
+            ended.record(up)
+            other_begun.record(down)
+            cuda.memcpy_dtoh_async(slot.made.host, slot.made.device, down)
+            other_ended.record(down)
+            up.synchronize()
+            down.synchronize()
+        assert other_begun.time_till(ended) > 0
+        assert begun.time_till(other_ended) > 0
