@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from deblurgan.benchmarks.drawing import new_figure
 from deblurgan.runtime.errors import DeblurError
@@ -32,10 +33,12 @@ def draw_curves(runs: list[Path]) -> Figure:
             [x for x, _ in points], [y / first for _, y in points], label=f"{run.name}: {loss} loss"
         )
         gain_axes.plot(*zip(*column(rows, "gain_db"), strict=True), marker=".", label=run.name)
-    loss_axes.set(title="loss, of its first value", xlabel="pictures", yscale="log")
-    gain_axes.set(title="PSNR on held-out pairs over the blurred input, dB", xlabel="pictures")
+    loss_axes.set(title="loss, of its first value", xlabel="pictures")
+    gain_axes.set(title="gain on held-out pairs, dB of PSNR", xlabel="pictures")
     gain_axes.axhline(0, color="grey", linewidth=0.8)
     for axes in (loss_axes, gain_axes):
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     return figure

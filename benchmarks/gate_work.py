@@ -27,6 +27,7 @@ from deblurgan.benchmarks.reference import open_reference, products_environment
 from deblurgan.benchmarks.stopwatch import own_seconds
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError, Failure
+from deblurgan.runtime.model_store import find_model
 from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import VideoSink
@@ -117,7 +118,7 @@ def measure(work: Work, seconds: float) -> Process:
         Deblurrer(work.model, backend=work.backend, threads=work.threads, tile=None) as deblurrer,
         tempfile.TemporaryDirectory() as folder,
     ):
-        precision = deblurrer.model.card.precision
+        precision = find_model(work.model).best_for(work.backend).card.precision
         reference = open_reference(work.reference, work.backend, precision, work.threads)
         if work.clip is None:
             engine = deblurrer.engine(work.width, work.height)

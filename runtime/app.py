@@ -75,7 +75,8 @@ def deblur(
     model: Annotated[
         str,
         typer.Option(
-            help="A shipped model's name, or a file that deblur-export wrote.",
+            help="edge, in the precision that the engine is fastest with; edge-fp32, edge-fp16, "
+            "edge-int8; or a file that deblur-export wrote.",
             rich_help_panel=ENGINE,
         ),
     ] = DEFAULT,

@@ -110,6 +110,7 @@ def gate_command(
         check_json_target(path)
     found = find_model(model)
     engine = choose_engine(found, backend)
+    found = found.best_for(engine)
     width, height = choose_size(found, size)
     work = Work(
         model, engine, width, height, min(threads, available_threads()), reference,

@@ -26,14 +26,15 @@ TAKEN = ("blurred", "sharp")  # the names of what models are compared with
 
 
 def open_models(opened: ExitStack, models: Sequence[str], backend: str) -> dict[str, Deblurrer]:
-    """The models by what tells them apart: their file's name, and where that is not enough
-    their precision, and then their folder's name.
+    """The models by what tells them apart: their own or their file's name, and where that
+    is not enough their precision, and then their folder's name.
 
     ``opened`` closes them. Raises ``DeblurError`` for one that is no model, or given twice.
     """
     deblurrers = [opened.enter_context(Deblurrer(model, backend=backend)) for model in models]
     paths = [Path(deblurrer.model.path).resolve() for deblurrer in deblurrers]
-    names = [f"{path.stem} model" if path.stem in TAKEN else path.stem for path in paths]
+    stems = [Path(deblurrer.model.reference).stem for deblurrer in deblurrers]
+    names = [f"{stem} model" if stem in TAKEN else stem for stem in stems]
     precisions = [deblurrer.model.card.precision for deblurrer in deblurrers]
     names = tell_apart(names, [f"{n} {p}" for n, p in zip(names, precisions, strict=True)])
     names = tell_apart(names, [f"{p.parent.name}/{n}" for p, n in zip(paths, names, strict=True)])
