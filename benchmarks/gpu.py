@@ -21,7 +21,7 @@ from deblurgan.runtime.backends import NEED_GPU, NoEngine, open_backend
 from deblurgan.runtime.console import Watch
 from deblurgan.runtime.contract import Model
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.golden import make_golden
+from deblurgan.runtime.golden import Golden, make_golden
 
 DEBLUR_VIDEO = "from deblurgan.runtime.app import main; main()"
 MEGABYTE = 1 << 20
@@ -63,16 +63,16 @@ def measure_models(
     told and kept, and does not lose the rest.
     """
     found = GpuRuns()
-    for model in models:
-        try:
-            # Once, on the processor: what every engine has to make as well.
-            golden = make_golden(model, *size)
-        except DeblurError as error:
-            note(found, model.path.name, error, tell)
-            continue
+    # On the processor: what every engine has to make as well.
+    goldens: dict[Path, Golden] = {}
+    for given in models:
         for name in NEED_GPU:
+            model = given.best_for(name)
             try:
+                if model.path not in goldens:
+                    goldens[model.path] = make_golden(model, *size)
                 with watching("parts of the plan") as progress:
+                    golden = goldens[model.path]
                     run = measure_engine(model, name, golden, runs, progress, tell)
                 found.engines.append(run)
             except NoEngine as error:
@@ -98,10 +98,11 @@ def measure_video(clip: Path, model: Model, name: str) -> VideoRun:
     """Raises :class:`DeblurError` where the command fails or loses a frame."""
     width, height, frames = read_clip(clip)
     # Builds the plan where there is none: the job is timed as it is the second time.
-    open_backend(model, width, height, name=name, overlap=True).close()
+    engine = open_backend(model, width, height, name=name, overlap=True)
+    engine.close()
     with tempfile.TemporaryDirectory(prefix="deblurgan-") as folder:
         out = Path(folder) / "sharp.mp4"
-        options = ["--model", str(model.path), "--backend", name, "--quiet"]
+        options = ["--model", str(engine.model.path), "--backend", name, "--quiet"]
         start = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-c", DEBLUR_VIDEO, str(clip), str(out), *options],
@@ -116,7 +117,7 @@ def measure_video(clip: Path, model: Model, name: str) -> VideoRun:
             found=f"{written}" if done.returncode == 0 else done.stderr.strip()[-500:],
             remedy=f"see what deblur-video {clip} OUT {' '.join(options[:-1])} says",
         )
-    return VideoRun(clip.name, model.path.name, name, frames, seconds, frames / seconds)
+    return VideoRun(clip.name, engine.model.path.name, name, frames, seconds, frames / seconds)
 
 
 def read_clip(clip: Path) -> tuple[int, int, int]:

@@ -85,23 +85,21 @@ def measure_quality(
     one. All models see the same pixels: a picture is read and blurred once.
     """
     scores: dict[str, list[Score]] = {name: [] for name in deblurrers}
-    engines: dict[str, str] = {}
+    engines: dict[str, tuple[str, str]] = {}
     for pair in pairs:
         before = likeness(pair.blurred, pair.sharp, with_cw_ssim)
         for name, deblurrer in deblurrers.items():
             deblurred = picture(deblurrer(frame(pair.blurred)))
             if name not in engines:
                 height, width = pair.blurred.shape[-2:]
-                engines[name] = deblurrer.engine(width, height).description
+                engine = deblurrer.engine(width, height)
+                engines[name] = engine.model.card.precision, engine.description
             after = likeness(deblurred, pair.sharp, with_cw_ssim)
             made = score(pair, before, after, size)
             scores[name].append(made)
             if watch is not None:
                 watch(name, pair, deblurred, made)
-    return [
-        ModelQuality(name, deblurrer.model.card.precision, engines[name], tuple(scores[name]))
-        for name, deblurrer in deblurrers.items()
-    ]
+    return [ModelQuality(name, *engines[name], tuple(scores[name])) for name in deblurrers]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class VideoJob:
-    """CPU seconds of each part measured alone, and the whole job's wall seconds.
+    """CPU seconds of each part measured alone, and the whole job's wall seconds, of a model's
+    file on the engine ``engine_name``.
 
     ``ratio`` is wall / (sum of the parts / cores): 1 is a machine that never
     waits and pays nothing for putting the parts together. ``engine_bound`` is the share of
@@ -36,6 +37,9 @@ class VideoJob:
     two frames that follow each other; None where none could be compared.
     """
 
+    model: str
+    precision: str
+    engine_name: str
     frames: int
     decode: float
     engine: float
@@ -68,6 +72,9 @@ def measure(clip: Path, deblurrer: Deblurrer, frames: int = 100) -> VideoJob:
         encode = cpu_seconds(lambda: encode_alone(source, decoded, sharp, out))
         wall, engine_bound = whole(clip, frames, backend, out)
     return VideoJob(
+        backend.model.path.stem,
+        backend.model.card.precision,
+        backend.description,
         len(decoded),
         decode,
         engine,

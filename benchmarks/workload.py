@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -106,7 +107,7 @@ def open_engine(workload: Workload, undo: ExitStack) -> Subject:
     return Subject(
         call,
         lambda: None if together else without_the_host(backend, frame),
-        backend.model.path.stem,
+        Path(model.reference).stem,
         name,
         backend.description,
         backend.model.card.precision,

@@ -75,7 +75,7 @@ def deblur(
     model: Annotated[
         str,
         typer.Option(
-            help="edge, in the precision that the engine is fastest with; edge-fp32, edge-fp16, "
+            help="edge, in the precision that is meant for the engine; edge-fp32, edge-fp16, "
             "edge-int8; or a file that deblur-export wrote.",
             rich_help_panel=ENGINE,
         ),

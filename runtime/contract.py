@@ -107,7 +107,7 @@ class Model:
 
     @property
     def reference(self) -> str | Path:
-        """What :func:`~deblurgan.runtime.model_store.find_model` finds it by, anywhere."""
+        """What :func:`~deblurgan.runtime.model_store.find_model` finds it by."""
         return self.path
 
     def best_for(self, engine: str) -> Model:
@@ -115,7 +115,7 @@ class Model:
         return self
 
     def in_precision(self, precision: str) -> Model:
-        """The same for one of its precisions, as another process told it."""
+        """The same, of a precision that another process told."""
         return self
 
     def check_frame(self, width: int, height: int) -> None:

@@ -46,6 +46,7 @@ class Deblurrer:
         memory_limit: int | None = None,
     ) -> None:
         self._found = find_model(model)
+        self._last: Model | None = None
         self.tile, self.memory_limit = tile, memory_limit
         self.backend_name, self.threads = backend, threads
         self.progress, self.warn = progress, warn
@@ -56,8 +57,8 @@ class Deblurrer:
 
     @property
     def model(self) -> Model:
-        """The file that is loaded; before the first frame, the one that would be in fp32."""
-        return self._found if self._engine is None else self._engine.model
+        """The file that was loaded last; before the first frame, of several the one in fp32."""
+        return self._last or self._found
 
     def __call__(self, frames: Frames) -> Frames:
         """Deblur one frame or a batch; the result has the shape of what came in.
@@ -113,6 +114,7 @@ class Deblurrer:
             self._unload()
             self._first_size = self._first_size or (width, height)
             self._engine = self._open(width, height, overlap, written)
+            self._last = self._engine.model
             self._loaded = wanted
         return self._engine
 

@@ -1,25 +1,28 @@
 """The models that the package ships, by name, and others by their path.
 
 A shipped model is there in several precisions, one file each, and each engine
-gets the one that it is fastest with. ``edge-int8`` names a single one of them.
+gets the one that is meant for it. ``edge-int8`` names a single one of them.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from deblurgan.runtime.contract import Model, open_model
+from deblurgan.runtime.contract import PRECISIONS, Model, open_model
 from deblurgan.runtime.errors import DeblurError
 
 FOLDER = Path(__file__).parent / "models"
 CHECKSUMS = "SHA256SUMS"
 DEFAULT = "edge"
 REFERENCE = "fp32"  # what the other precisions are held against
-# By engine. ONNX Runtime's int8 is slower than its fp32 on processors.
-FASTEST = {
+# By engine; the others get the reference. ONNX Runtime's int8 is slower than its fp32 on
+# processors.
+MEANT_FOR = {
     "tensorrt": "fp16",
     "tensorrt-rtx": "fp16",
     "onnxruntime-cuda": "fp16",
@@ -27,11 +30,12 @@ FASTEST = {
 }
 # Where OpenVINO's int8 has been measured.
 MEASURED = ("x86_64", "AMD64")
+FILE = re.compile(rf"(.+)-({'|'.join(sorted(PRECISIONS, key=len, reverse=True))})")
 
 
 @dataclass(frozen=True)
-class ShippedModel(Model):
-    """A shipped model in all its precisions; by itself it is the fp32 file."""
+class ShippedFile(Model):
+    """A shipped model in one precision, ``edge-int8`` for example."""
 
     name: str
 
@@ -39,8 +43,13 @@ class ShippedModel(Model):
     def reference(self) -> str:
         return self.name
 
+
+@dataclass(frozen=True)
+class ShippedModel(ShippedFile):
+    """A shipped model in all its precisions; by itself it is the fp32 file."""
+
     def best_for(self, engine: str) -> Model:
-        precision = FASTEST.get(engine, REFERENCE)
+        precision = MEANT_FOR.get(engine, REFERENCE)
         if precision == "int8" and platform.machine() not in MEASURED:
             precision = REFERENCE
         return self.in_precision(precision)
@@ -61,34 +70,46 @@ def find_model(name: str | Path = DEFAULT) -> Model:
         return open_plan_model(Path(name))
     if Path(name).suffix:
         return open_model(Path(name))
-    files = sorted(path.stem for path in FOLDER.glob("*.onnx"))
-    names = sorted({file.rpartition("-")[0] for file in files})
-    if name in names:
+    files = [match for path in FOLDER.glob("*.onnx") if (match := FILE.fullmatch(path.stem))]
+    names = sorted({match[1] for match in files})
+    stems = sorted(match[0] for match in files)
+    if str(name) in names:
         model = open_shipped(f"{name}-{REFERENCE}")
         return ShippedModel(model.path, model.card, model.size, str(name))
-    if name in files:
+    if str(name) in stems:
         return open_shipped(str(name))
     raise DeblurError(
         "--model",
         expected=f"a shipped model ({', '.join(names)}, or in one precision "
-        f"{', '.join(files)}) or a path of an .onnx or .plan file",
+        f"{', '.join(stems)}) or a path of an .onnx or .plan file",
         found=str(name),
         remedy="leave it out for the default",
     )
 
 
-def open_shipped(stem: str) -> Model:
+def open_shipped(stem: str) -> ShippedFile:
     """A single file; raises :class:`DeblurError` where it is not the one that was shipped."""
-    path = FOLDER / f"{stem}.onnx"
+    path, checksums = FOLDER / f"{stem}.onnx", FOLDER / CHECKSUMS
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        lines = (FOLDER / CHECKSUMS).read_text().splitlines()
+        wanted = dict(line.split("  ")[::-1] for line in checksums.read_text().splitlines())
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or "no list of checksums"
+        raise damaged(checksums, said.lower()) from None
+    try:
+        stamp = path.stat().st_mtime_ns
+        return open_checked(path, wanted.get(path.name, ""), stamp)
     except OSError as error:
         raise damaged(path, (error.strerror or str(error)).lower()) from None
-    wanted = {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
-    if found != wanted.get(path.name):
+
+
+@functools.lru_cache
+def open_checked(path: Path, wanted: str, _stamp: int) -> ShippedFile:
+    """Read once for as long as it stays the same: every size and every engine ask for it."""
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != wanted:
         raise damaged(path, f"another, with SHA-256 {found[:12]}…")
-    return open_model(path)
+    model = open_model(path)
+    return ShippedFile(path, model.card, model.size, path.stem)
 
 
 def damaged(path: Path, found: str) -> DeblurError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deblurgan.runtime.contract import Model
 from deblurgan.runtime.job import (
@@ -41,8 +41,9 @@ def run_on_workers(job: Job, model: Model, pool: WorkerPool, *, is_alone: bool) 
             source.input, source.identity, source.size, job.span, sink.layout, job.compare,
             job.keep_sharp, job.encoding.hardware,
         )  # fmt: skip
-        description, precision = pool.describe(task)
-        workers, model = Workers(description, pool.size), model.in_precision(precision)
+        description, card = pool.describe(task)
+        task = replace(task, weights=card.weights_sha256)
+        workers, model = Workers(description, pool.size), model.in_precision(card.precision)
         say_engine(model, workers, source.size)
         finished = go_on(job, sink, model, workers.engine)
         sharp = 0

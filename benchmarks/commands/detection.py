@@ -106,11 +106,13 @@ def detection_command(
                 save_image(target, draw_detections(views, detect.classes)[:, :, ::-1])
 
         report = measure_detection(detect, deblurrers, pictures, score, hear)
+        precisions = {name: d.model.card.precision for name, d in deblurrers.items()}
     figures = {
         "kind": pictures.kind,
         "folder": pictures.source.path.resolve().name,
         "blur": pictures.blur,
         "detector": as_detector(detect, score),
+        "precisions": precisions,
         **as_figures(report, detect.classes),
     }
     write_result(json_file, "detection", figures)

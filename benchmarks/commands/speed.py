@@ -39,8 +39,9 @@ def speed_command(
         engine = deblurrer.engine(width, height, overlap=True)
         result = compare_with_paper(engine, width, height)
         output.print(
-            f"{width}x{height}: {deblurrer.model.path.stem} on {engine.description} "
+            f"{width}x{height}: {engine.model.path.stem} on {engine.description} "
             f"{result.engine_seconds:.3f} s a frame, the paper's generator in PyTorch "
             f"{result.paper_seconds:.2f} s: {result.ratio:.1f} times as fast"
         )
-    write_result(json_file, "speed", asdict(result))
+    of = {"model": engine.model.path.stem, "precision": engine.model.card.precision}
+    write_result(json_file, "speed", {**of, "engine": engine.description, **asdict(result)})

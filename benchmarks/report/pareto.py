@@ -45,7 +45,10 @@ def our_points(quality: QualityFigures, rows: Sequence[Row]) -> list[Point]:
     points = []
     for model in quality.models:
         timed = [
-            row.frame.p50 for row in rows if row.frame is not None and row.model == model.model
+            row.frame.p50
+            for row in rows
+            if row.frame is not None
+            and (row.model, row.precision) == (model.model, model.precision)
         ]
         if timed and model.mean.gain is not None:
             points.append(Point(model.model, min(timed), model.mean.gain))

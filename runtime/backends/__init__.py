@@ -114,7 +114,7 @@ def open_backend(
     warn: Callable[[str], None] | None = None,
     fit: Fit | None = None,
 ) -> Backend:
-    """Load ``model``, in the precision that is best for the backend where it has several,
+    """Load ``model``, in the precision that is meant for the backend where it has several,
     for frames of ``width`` x ``height`` pixels.
 
     ``threads`` bounds the processor threads of a CPU engine (default: those
@@ -136,11 +136,12 @@ def open_backend(
     most = available_threads()
     reasons, unavailable = [], {}
     for candidate in candidates:
-        request = Request(
-            candidate, model.best_for(candidate), width, height, min(threads or most, most),
-            overlap, may_build, progress, warn,
-        )  # fmt: skip
         try:
+            check_device(candidate, model)
+            request = Request(
+                candidate, model.best_for(candidate), width, height, min(threads or most, most),
+                overlap, may_build, progress, warn,
+            )  # fmt: skip
             backend = load(request) if fit is None else fit(request, partial(load_other, request))
         except DoesNotFit:
             raise
@@ -200,12 +201,17 @@ def choose_candidates(model: Model, name: str) -> tuple[str, ...]:
     return (model.backend,)
 
 
+def check_device(name: str, model: Model) -> None:
+    """Raises :class:`Unavailable` for an engine that needs a GPU where there is none; but a
+    plan says itself all that it lacks.
+    """
+    if name in NEED_GPU and model.backend is None and find_device() is None:
+        raise Unavailable(NO_GPU, "nvidia-smi shows what there is; leave out --backend")
+
+
 def load(request: Request) -> Backend:
     """Raises :class:`Unavailable` where this machine lacks what it takes."""
-    # A plan says itself all that it lacks.
     name = request.engine
-    if name in NEED_GPU and request.model.backend is None and find_device() is None:
-        raise Unavailable(NO_GPU, "nvidia-smi shows what there is; leave out --backend")
     module, engine = ENGINES[name]
     try:
         loader = getattr(importlib.import_module(f"{__name__}.{module}"), engine)

@@ -73,8 +73,6 @@ class CUDAEngine:
             raise Unavailable("this ONNX Runtime was built without CUDA", INSTALL_CUDA)
         if self.device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()
-        # As an error cuDNN tells of every plan that it passes over; what fails is raised as well.
-        onnxruntime.set_default_logger_severity(FATAL)
         self.model = request.model
         self.in_flight = FRAMES_IN_FLIGHT if request.overlap else 1
         self.description = f"ONNX Runtime {onnxruntime.__version__}, {self.device.upper()}"
@@ -83,6 +81,8 @@ class CUDAEngine:
             # Before the session, so that the context it shares is not counted as the model's.
             buffers = [HostBuffers(shape, taken) for _ in range(self.in_flight)]
             before = ask_free(LIBRARY)
+            # cuDNN reports every plan that it passes over as an error; a true one is raised.
+            onnxruntime.set_default_logger_severity(FATAL)
             self.session = open_session(request, self.provider, self.options)
             # Without a GPU it falls back to the CPU in silence.
             if self.provider not in self.session.get_providers():

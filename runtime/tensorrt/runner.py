@@ -29,6 +29,7 @@ from deblurgan.runtime.tensorrt.kernel_cache import (
     write_kernels,
 )
 from deblurgan.runtime.tensorrt.plan_card import PlanCard
+from deblurgan.runtime.tensorrt.plan_model import open_plan_model
 from deblurgan.runtime.tensorrt.pycuda_driver import import_pycuda, retain_context
 from deblurgan.runtime.tensorrt.sidecar import mark_verified, open_plan, why_not_here
 from deblurgan.runtime.tensorrt.slots import Slot, Slots
@@ -131,7 +132,7 @@ class PlanRunner:
 
     @property
     def model(self) -> Model:
-        return Model(self.card.path, self.card.card, None)
+        return open_plan_model(self.card.path)
 
     @property
     def description(self) -> str:

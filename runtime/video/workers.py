@@ -16,15 +16,17 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from deblurgan.runtime import console
 from deblurgan.runtime.backends import Backend, available_threads
 from deblurgan.runtime.compare import Comparison
+from deblurgan.runtime.contract import ModelCard
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError, Failure
+from deblurgan.runtime.model_store import find_model
 from deblurgan.runtime.pipeline import DeblurredFrame, StageClock, run_pipeline
 from deblurgan.runtime.sharpness import SharpFrames
 from deblurgan.runtime.tiling.fitting import Tile
@@ -55,7 +57,7 @@ class Settings:
 @dataclass(frozen=True)
 class Task:
     """What a worker has to know of a video, of ``size`` (width, height), to make its segments
-    as any other would.
+    as any other would; ``weights`` is the SHA-256 of the others' model's, where one has told.
     """
 
     source: VideoInput
@@ -66,6 +68,7 @@ class Task:
     compare: str | None
     keep_sharp: bool
     hardware: str
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,11 @@ class SegmentWorker:
             memory_limit=settings.memory_limit,
         )
 
-    def describe(self, task: Task) -> tuple[str, str] | DeblurError:
-        """The engine, and the precision of the model that it has loaded."""
+    def describe(self, task: Task) -> tuple[str, ModelCard] | DeblurError:
+        """The engine, and what the model that it has loaded says of itself."""
         try:
             engine = untiled(self._engine(task))
-            return engine.description, engine.model.card.precision
+            return engine.description, engine.model.card
         except DeblurError as error:
             return error
 
@@ -119,6 +122,14 @@ class SegmentWorker:
                     expected="the same file on every machine",
                     found="another one here",
                     remedy="name a file in a folder that all of them share",
+                )
+            card = self._engine(task).model.card
+            if task.weights not in (None, card.weights_sha256):
+                raise DeblurError(
+                    "--model",
+                    expected="the same weights on every machine",
+                    found="others here",
+                    remedy="install the same version everywhere, or name a file that all share",
                 )
             path, made = Path(folder) / "segment", list[Segment]()
             comparison = None if task.compare is None else Comparison(task.compare, *source.size)
@@ -176,12 +187,17 @@ class WorkerPool:
         for _ in range(self.size):
             self._idle.put(None)  # begun when there is something to do
 
-    def describe(self, task: Task) -> tuple[str, str]:
-        """The engine that each worker has, and its model's precision."""
-        described: tuple[str, str] | DeblurError
+    def describe(self, task: Task) -> tuple[str, ModelCard]:
+        """The engine that a worker has, and its model's card; those that begin later get the
+        model in the same precision, whatever their engine is.
+        """
+        described: tuple[str, ModelCard] | DeblurError
         described = self._ask(lambda worker: worker.describe.remote(task))
         if isinstance(described, DeblurError):
             raise described
+        _, card = described
+        model = find_model(self.settings.model).in_precision(card.precision)
+        self.settings = replace(self.settings, model=model.reference)
         return described
 
     def make(self, task: Task, number: int) -> Made:

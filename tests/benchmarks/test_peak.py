@@ -92,9 +92,24 @@ def test_ways_that_mean_nothing_on_a_processor_are_refused(
 ) -> None:
     peers = pytest.importorskip("deblurgan.benchmarks.pytorch_peers")
     assert "half precision" in peers.why_not(peers.WAYS["fp16"], "cpu")
+    assert "half precision" in peers.why_not(peers.WAYS["compiled-fp16"], "cpu")
+    assert "no CUDA graphs" in peers.why_not(peers.WAYS["cuda-graph"], "cpu")
     monkeypatch.setattr(peers.shutil, "which", lambda name: None)
     assert "no C++ compiler" in peers.why_not(peers.WAYS["compiled"], "cpu")
     assert peers.why_not(peers.WAYS["eager"], "cpu") is None
+
+
+@pytest.mark.gpu
+def test_a_cuda_graph_makes_the_picture_of_its_module() -> None:
+    torch = pytest.importorskip("torch")
+    peers = pytest.importorskip("deblurgan.benchmarks.pytorch_peers")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    module = torch.nn.Conv2d(3, 3, 3, padding=1).cuda().requires_grad_(False)
+    first, second = (torch.randn(1, 3, 32, 48, device="cuda") for _ in range(2))
+    replay = peers.recorded(module, first)
+    for given in (second, first):
+        torch.testing.assert_close(replay(given), module(given))
 
 
 def test_peers_make_the_same_picture_as_the_reference() -> None:

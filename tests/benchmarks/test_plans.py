@@ -108,7 +108,7 @@ def test_the_shipped_model_becomes_a_plan_that_makes_its_picture(
     if find_device() is None:
         pytest.skip("no GPU")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    model = find_model()
+    model = find_model().best_for("tensorrt")
     try:
         found = plans.measure_engine(model, "tensorrt", make_golden(model, 640, 360), runs=20)
     except NoEngine as error:

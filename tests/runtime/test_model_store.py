@@ -12,6 +12,7 @@ import pytest
 from deblurgan.runtime import DeblurError, Deblurrer, model_store
 from deblurgan.runtime.backends import ENGINES
 from deblurgan.runtime.model_store import CHECKSUMS, DEFAULT, FOLDER, find_model
+from deblurgan.runtime.tensorrt.device import find_device
 
 FRAME = np.full((64, 96, 3), 90, np.uint8)
 
@@ -56,13 +57,14 @@ def test_all_files_are_of_the_same_weights() -> None:
     assert len({card.weights_sha256 for card in cards}) == 1
 
 
-@pytest.mark.parametrize(("engine", "name"), [("openvino", "int8"), ("onnxruntime", "fp32")])
-def test_the_file_that_is_loaded_is_told(engine: str, name: str) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_the_file_that_is_loaded_is_told(engine: str) -> None:
     pytest.importorskip(engine)
-    with Deblurrer(backend=engine) as deblur:
+    with Deblurrer(Path("edge"), backend=engine) as deblur:
         assert deblur.model.card.precision == "fp32"
         deblur(FRAME)
-        assert deblur.model.path.stem == f"edge-{name}"
+        assert deblur.model == find_model().best_for(engine)
+    assert deblur.model == find_model().best_for(engine), "closed as well"
 
 
 def test_a_name_that_is_none_lists_those_that_are() -> None:
@@ -83,9 +85,24 @@ def test_a_file_that_is_not_the_shipped_one_is_refused(store: Path) -> None:
         find_model("edge-fp32")
 
 
-def test_a_missing_list_of_checksums_is_told(store: Path) -> None:
+def test_a_file_for_another_engine_is_not_looked_at(store: Path) -> None:
+    pytest.importorskip("openvino")
+    (store / "edge-fp16.onnx").write_bytes(b"damaged")
+    with Deblurrer(backend="openvino") as deblur:
+        assert deblur(FRAME).shape == FRAME.shape
+    if find_device() is None:
+        told: list[str] = []
+        with Deblurrer(warn=told.append) as deblur:
+            deblur(FRAME)
+        assert told == []
+
+
+def test_a_missing_or_damaged_list_of_checksums_is_told(store: Path) -> None:
+    (store / CHECKSUMS).write_bytes(b"\xff\xfe nothing")
+    with pytest.raises(DeblurError, match=f"{CHECKSUMS}.*no list of checksums"):
+        find_model(DEFAULT)
     (store / CHECKSUMS).unlink()
-    with pytest.raises(DeblurError, match="no such file"):
+    with pytest.raises(DeblurError, match=f"{CHECKSUMS}.*no such file"):
         find_model(DEFAULT)
 
 

@@ -1,5 +1,5 @@
 """What the streams rest on, with pycuda alone: memory beside the processor that the GPU
-copies from by itself, and copies in both directions while kernels run.
+copies from by itself, and copies in both directions at a time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from deblurgan.runtime.tensorrt.pycuda_driver import retain_context
 from deblurgan.runtime.tensorrt.slots import Buffer, Slot
 
 FRAME = 1920 * 1080 * 3 * 16  # bytes: copies that take some milliseconds
+ROUNDS = 5
 
 
 @pytest.fixture
@@ -46,19 +47,26 @@ def test_a_buffer_is_pinned_and_carries_what_is_put_in(cuda: Any) -> None:
 
 @pytest.mark.gpu
 def test_up_and_down_overlap(cuda: Any) -> None:
-    """By the clock of the GPU: a copy down begins while one up is under way."""
+    """By the clock of the GPU: both ways together take less time than one after the other."""
     with ExitStack() as taken:
         up, down = cuda.Stream(), cuda.Stream()
         slot = Slot(cuda, FRAME, taken)
-        begun, ended, other_begun, other_ended = (cuda.Event() for _ in range(4))
-        for _ in range(2):  # the first time, memory is mapped
-            begun.record(up)
-            cuda.memcpy_htod_async(slot.given.device, slot.given.host, up)
-            ended.record(up)
-            other_begun.record(down)
-            cuda.memcpy_dtoh_async(slot.made.host, slot.made.device, down)
-            other_ended.record(down)
-            up.synchronize()
-            down.synchronize()
-        assert other_begun.time_till(ended) > 0
-        assert begun.time_till(other_ended) > 0
+        begun, ended = cuda.Event(), cuda.Event()
+
+        def took(back: Any) -> float:
+            times = []
+            for _ in range(ROUNDS):
+                begun.record(up)
+                slot.uploaded.record(up)
+                back.wait_for_event(slot.uploaded)
+                cuda.memcpy_htod_async(slot.given.device, slot.given.host, up)
+                cuda.memcpy_dtoh_async(slot.made.host, slot.made.device, back)
+                slot.downloaded.record(back)
+                up.wait_for_event(slot.downloaded)
+                ended.record(up)
+                ended.synchronize()
+                times.append(begun.time_till(ended))
+            return float(np.median(times))
+
+        took(down)  # the first time, memory is mapped
+        assert took(down) < 0.85 * took(up)
