@@ -38,7 +38,20 @@ def test_parts_and_whole_are_measured_on_the_frames_asked_for(
 
 
 def test_the_ratio_is_wall_time_over_the_parts_spread_on_all_cores() -> None:
-    job = VideoJob(10, 1, 6, 1, wall=4, engine_bound=1, in_memory=1, cores=2, temporal=None)
+    job = VideoJob(
+        "edge-int8",
+        "int8",
+        "OpenVINO",
+        10,
+        1,
+        6,
+        1,
+        wall=4,
+        engine_bound=1,
+        in_memory=1,
+        cores=2,
+        temporal=None,
+    )
     assert job.ratio == 1
     assert job.frames_a_second == 2.5
     assert replace(job, wall=6).ratio == 1.5

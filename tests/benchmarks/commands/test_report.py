@@ -22,7 +22,11 @@ from deblurgan.runtime.console import run
 @pytest.fixture
 def result(tmp_path: Path) -> Path:
     path = tmp_path / "video.json"
-    write_result(path, "video", as_figures(VideoJob(9, 1, 6, 1, 4, 0.96, 1, 2, None)))
+    write_result(
+        path,
+        "video",
+        as_figures(VideoJob("edge-int8", "int8", "OpenVINO", 9, 1, 6, 1, 4, 0.96, 1, 2, None)),
+    )
     return path
 
 

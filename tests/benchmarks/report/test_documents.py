@@ -30,7 +30,9 @@ def videos(tmp_path: Path) -> Path:
         ("fast", 20, TemporalError(5.2, 5.4, 3, 3, 9)),
         ("slow", 2, None),
     ):
-        job = VideoJob(frames, 1, 6, 1, 4, 0.96, 1.002, 2, temporal)
+        job = VideoJob(
+            "edge-int8", "int8", "OpenVINO", frames, 1, 6, 1, 4, 0.96, 1.002, 2, temporal
+        )
         write_result(folder / f"{name}.json", "video", as_figures(job))
     return folder
 
