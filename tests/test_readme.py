@@ -31,8 +31,14 @@ SMALL_PAPER = " ".join(
         "schedule.epochs=1",
     )
 )  # fmt: skip
+SMALL_EDGE = " ".join(
+    f"--set {change}"
+    for change in (
+        "generator.channels=8", "generator.blocks=2", "generator.deep_blocks=1", "data.crop=64",
+    )
+)  # fmt: skip
 SMALLER = {
-    "--time-limit 2h": "--time-limit 2s",
+    "--time-limit 2h": f"--time-limit 2s {SMALL_EDGE}",
     "deblur-bench latency": "deblur-bench latency --no-peers --runs 10",
     "--size 640x360": "--size 64x48",
     "--size 1280x720": "--size 64x48",

@@ -135,7 +135,7 @@ def test_another_network_begins_from_its_own_defaults() -> None:
         ("optimiser.learning_rate=inf", ["learning_rate"]),
         ("training.seed=99999999999999999999", ["seed must be below"]),
         ("data.scale=1e-12", ["scale"]),
-        ("generator.name=unet", ["data.crop", "at least 129 for the generator", "128"]),
+        ("data.crop=8", ["data.crop", "at least 16 for the generator", "8"]),
     ],
 )
 def test_a_wrong_change_is_named_with_what_would_do(change: str, words: list[str]) -> None:

@@ -84,8 +84,10 @@ def results(tmp_path: Path) -> Path:
              Peak("copy", "bytes", "cpu", 2, 9e9, 9, "PyTorch")]  # fmt: skip
     latency = {"rows": [asdict(row) for row in rows], "peaks": [asdict(peak) for peak in peaks],
                "missing": ["GPU: none"], "published": {}, "video": None}  # fmt: skip
-    models = [ModelQuality(name, "int8" if "int8" in name else "fp32", "OpenVINO 1", make_scores(gain))
-              for name, gain in (("edge", 1.25), ("edge-int8", 1.125))]  # fmt: skip
+    models = [
+        ModelQuality(name, precision, "OpenVINO 1", make_scores(gain))
+        for name, precision, gain in (("edge", "fp32", 1.25), ("edge-int8", "int8", 1.125))
+    ]
     equal = (Score("same", "full", None, float("inf"), 45.5, 1.0, 0.99, None, None, 0.0, 0.1),)
     shares = {"right": 3, "wrong": 1, "missed": 0, "precision": 0.75, "recall": 1.0, "f1": 0.857}
     detection = {
