@@ -30,14 +30,14 @@ def psnr(a: Picture, b: Picture) -> float:
     return 10 * math.log10(255**2 / np.square(a.astype(float) - b).mean())
 
 
-@pytest.mark.parametrize("name", ["Flower.png", "Istanbul.png"])
+@pytest.mark.parametrize(("name", "gain"), [("Flower.png", 0.35), ("Istanbul.png", 1.5)])
 def test_gopro_pairs_come_nearer_to_the_sharp_picture(
-    shared: Path, deblur: Deblurrer, name: str
+    shared: Path, deblur: Deblurrer, name: str, gain: float
 ) -> None:
     metrics = pytest.importorskip("skimage.metrics")
     blurred, sharp = (read(shared / "data/gopro" / kind / name) for kind in ("blur", "sharp"))
     deblurred = deblur(blurred)
-    assert psnr(deblurred, sharp) > psnr(blurred, sharp) + 0.2
+    assert psnr(deblurred, sharp) > psnr(blurred, sharp) + gain
     ssim = [
         metrics.structural_similarity(picture, sharp, channel_axis=2, gaussian_weights=True)
         for picture in (blurred, deblurred)
@@ -61,7 +61,7 @@ def test_sharp_stays_sharp_without_colour_shift_grid_or_border(
 ) -> None:
     sharp = read(shared / "data/eval/kodak24" / name)
     change = deblur(sharp).astype(float) - sharp
-    assert 10 * math.log10(255**2 / np.square(change).mean()) >= 34
+    assert 10 * math.log10(255**2 / np.square(change).mean()) >= 36
     assert np.abs(change.mean((0, 1))).max() < 1, "colour shift in levels"
 
     stride = deblur.model.card.stride
