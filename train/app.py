@@ -38,6 +38,7 @@ class Size(str, Enum):
     full = "full"
     half = "half"
     both = "both"
+    frames = "frames"
 
 
 class Method(str, Enum):
@@ -46,6 +47,7 @@ class Method(str, Enum):
     trajectory = "trajectory"
     shake = "shake"
     both = "both"
+    frames = "frames"
 
 
 @app.command(no_args_is_help=True)
@@ -183,7 +185,10 @@ def blur(
     count: Annotated[int, typer.Option(min=1, help="How many pairs.")],
     method: Annotated[
         Method,
-        typer.Option(help="trajectory is the paper's; shake, a camera that moves and turns."),
+        typer.Option(
+            help="trajectory is the paper's; shake, a camera that moves and turns; both, by "
+            "turns; frames, a clip's own frames averaged over time, as GoPro's pairs are."
+        ),
     ] = Method.both,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 1,
     preview: Annotated[
@@ -193,7 +198,9 @@ def blur(
 ) -> None:
     """Write a set of synthetic pairs: sharp photographs, and what a shaken camera makes of them.
 
-    Example: deblur-train blur photos/ set/ --count 2000 --preview set.png
+    Examples: deblur-train blur photos/ set/ --count 2000 --preview set.png
+
+    deblur-train blur clips/ set/ --count 200 --method frames
     """
     console.require("train", *MODULES)
     from deblurgan.runtime.image_file import save_image

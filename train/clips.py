@@ -21,8 +21,21 @@ EVERY = 1.0  # seconds: frames that are closer show the same
 
 
 def list_frames(path: Path) -> list[int]:
-    """The frames of a clip to take, at least a second apart, by their time stamps in
-    ticks of the stream. Reads the whole file, and decodes nothing.
+    """The frames of a clip to take, at least a second apart, by their time stamps.
+
+    Raises ``DeblurError`` for what is not a whole video.
+    """
+    stamps, tick = list_stamps(path)
+    taken: list[int] = []
+    for stamp in stamps:
+        if not taken or (stamp - taken[-1]) * tick >= EVERY:
+            taken.append(stamp)
+    return taken
+
+
+def list_stamps(path: Path) -> tuple[list[int], float]:
+    """The time stamps of all frames of a clip, in ticks of the stream, and the seconds
+    of a tick. Reads the whole file, and decodes nothing.
 
     Raises ``DeblurError`` for what is not a whole video.
     """
@@ -34,11 +47,7 @@ def list_frames(path: Path) -> list[int]:
         cut_off = container.format.name.startswith("mov") and missing > max(8, stream.frames // 50)
         if cut_off or not packets:
             raise damaged(path, f"{len(packets)} frames where it tells of {stream.frames}")
-    taken: list[int] = []
-    for stamp in sorted(p.pts if p.pts is not None else p.dts or 0 for p in packets):
-        if not taken or (stamp - taken[-1]) * tick >= EVERY:
-            taken.append(stamp)
-    return taken
+    return sorted(p.pts if p.pts is not None else p.dts or 0 for p in packets), tick
 
 
 def read_frame(path: Path, stamp: int) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deblurgan.train.blur import KERNEL_SIZE
+from deblurgan.train.exposures import tracks
 from deblurgan.train.layouts import Source
 from deblurgan.train.synthesis import Method, PairPlan, plan_pairs
 
@@ -21,21 +22,20 @@ HEIGHT, WIDTH = 288, 384  # of what is shown of a picture, at its own scale
 GAP, MARGIN, CAPTION = 10, 24, 26
 PAPER, INK, FAINT = (250, 249, 246), (40, 40, 44), (120, 120, 126)
 NIGHT, GLOW = (16, 18, 24), (255, 214, 150)
+CORNERS = ((0, 0), (0, 2), (1, 1), (2, 0), (2, 2))  # and the centre, of three rows and columns
 
 
 def preview(photos: Source, *, seed: int, method: Method = "both", rows: int = 4) -> Tensor:
     """The first ``rows`` pairs of a set, uint8 ``[3, H, W]``: the kernel (what a point
     of light becomes), the sharp picture's centre and the blurred one's. Camera shake
-    has another kernel in each place: those of the centre and the corners are shown.
+    has another kernel in each place: those of the centre and the corners are shown;
+    of a clip's frames, how these places moved.
     """
     plans = plan_pairs(photos, count=rows, seed=seed, method=method)
     lines = [heading(("kernel, enlarged", "sharp", "blurred"))]
     for plan in plans:
         blurred, sharp = plan.make()
-        panel = (
-            shake_panel(plan, sharp) if plan.is_shaken else kernel_panel(plan.kernel().flip(0, 1))
-        )
-        cells = [panel, centre(sharp), centre(blurred)]
+        cells = [trace(plan, sharp), centre(sharp), centre(blurred)]
         lines += [in_a_row(cells), caption(describe(plan))]
     page = np.vstack(lines)
     page = cv2.copyMakeBorder(
@@ -45,8 +45,17 @@ def preview(photos: Source, *, seed: int, method: Method = "both", rows: int = 4
 
 
 def describe(plan: PairPlan) -> str:
-    file = plan.photos.photos[plan.index % len(plan.photos.photos)]
-    return f"{plan.index:06}   {'camera shake' if plan.is_shaken else 'trajectory'}   {file.name}"
+    if plan.method == "frames":
+        return f"{plan.index:06}   frames   {plan.clip.name}"
+    blur = "camera shake" if plan.is_shaken else "trajectory"
+    return f"{plan.index:06}   {blur}   {plan.file.name}"
+
+
+def trace(plan: PairPlan, sharp: Tensor) -> Pixels:
+    """What a point of light becomes, or five of them."""
+    if plan.method == "frames":
+        return motion_panel(plan.frames())
+    return shake_panel(plan, sharp) if plan.is_shaken else kernel_panel(plan.kernel().flip(0, 1))
 
 
 def kernel_panel(kernel: Tensor) -> Pixels:
@@ -60,18 +69,38 @@ def shake_panel(plan: PairPlan, sharp: Tensor) -> Pixels:
     """What shake makes of five dots: at the centre and near the corners of the picture."""
     height, width = sharp.shape[-2:]
     half = KERNEL_SIZE // 2
-    rows = [min(half, height // 2), height // 2, height - 1 - min(half, height // 2)]
-    columns = [min(half, width // 2), width // 2, width - 1 - min(half, width // 2)]
     panel = night(HEIGHT, WIDTH)
-    for i, j in ((0, 0), (0, 2), (1, 1), (2, 0), (2, 2)):
+    for (column, row), (i, j) in zip(five_places(height, width), CORNERS, strict=True):
         # One dot at a time: in a small picture their traces would overlap.
         dots = torch.zeros(1, 3, height, width)
-        dots[..., rows[i], columns[j]] = 1
-        trace = plan.blur(dots)[0, 0]
-        top, left = max(0, rows[i] - half), max(0, columns[j] - half)
-        spot = glow(trace[top : top + KERNEL_SIZE, left : left + KERNEL_SIZE].numpy(), 3)
+        dots[..., row, column] = 1
+        light = plan.blur(dots)[0, 0]
+        top, left = max(0, row - half), max(0, column - half)
+        spot = glow(light[top : top + KERNEL_SIZE, left : left + KERNEL_SIZE].numpy(), 3)
         place(panel, spot, HEIGHT * (1 + 2 * i) // 6, WIDTH * (1 + 2 * j) // 6)
     return panel
+
+
+def motion_panel(frames: Sequence[Tensor]) -> Pixels:
+    """Where the centre and four places near the corners went, by the optical flow."""
+    height, width = frames[0].shape[-2:]
+    paths = tracks(frames, five_places(height, width)).swapaxes(0, 1)
+    panel = night(HEIGHT, WIDTH)
+    for path, (i, j) in zip(paths, CORNERS, strict=True):
+        spot = np.zeros((KERNEL_SIZE, KERNEL_SIZE), np.float32)
+        points = path - path[len(path) // 2] + KERNEL_SIZE / 2
+        # In sixteenths of a pixel, as OpenCV takes them.
+        cv2.polylines(spot, [(points * 16).round().astype(np.int32)], False, 1, 1, cv2.LINE_AA, 4)
+        place(panel, glow(spot, 3), HEIGHT * (1 + 2 * i) // 6, WIDTH * (1 + 2 * j) // 6)
+    return panel
+
+
+def five_places(height: int, width: int) -> list[tuple[int, int]]:
+    """Columns and rows of the places that ``CORNERS`` names, in its order."""
+    half = KERNEL_SIZE // 2
+    rows = [min(half, height // 2), height // 2, height - 1 - min(half, height // 2)]
+    columns = [min(half, width // 2), width // 2, width - 1 - min(half, width // 2)]
+    return [(columns[j], rows[i]) for i, j in CORNERS]
 
 
 def glow(light: Pixels, scale: int) -> Pixels:

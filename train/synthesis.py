@@ -25,12 +25,16 @@ from deblurgan.train.blur import (
     to_light,
     trajectory_kernel,
 )
-from deblurgan.train.layouts import PhotoSource, Source, check_size
+from deblurgan.train.clips import damaged, list_stamps, read_frames
+from deblurgan.train.crops import integer
+from deblurgan.train.exposures import expose
+from deblurgan.train.layouts import PhotoFile, PhotoSource, Source, check_size
 from deblurgan.train.picture_files import shrink
 from deblurgan.train.samples import generator
 
-Method = Literal["trajectory", "shake", "both"]
-GAMMA = 2.2  # of a camera's coded frames, for shake; the paper convolves these as they are
+Method = Literal["trajectory", "shake", "both", "frames"]
+GAMMA = 2.2  # of a camera's coded frames; the paper convolves these as they are
+LONGEST_EXPOSURE = 3  # frames to each side of the sharp one
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,34 @@ class PairPlan:
         turn, place = divmod(self.index, len(self.photos.photos))
         return self.method == "shake" or (self.method == "both" and (place + turn) % 2 == 1)
 
+    @property
+    def file(self) -> PhotoFile:
+        """The photograph whose turn it is."""
+        return self.photos.photos[self.index % len(self.photos.photos)]
+
     def read(self) -> Tensor:
-        """The photograph whose turn it is, uint8 ``[3, H, W]``."""
-        file = self.photos.photos[self.index % len(self.photos.photos)]
-        photo = shrink(file.read())
-        check_size(file.path, photo, SMALLEST_PICTURE)
+        """The photograph, uint8 ``[3, H, W]``."""
+        photo = shrink(self.file.read())
+        check_size(self.file.path, photo, SMALLEST_PICTURE)
         return photo
+
+    @property
+    def clip(self) -> Path:
+        """The clip whose turn it is: each as often, however long it lasts."""
+        clips = list(dict.fromkeys(photo.path for photo in self.photos.photos))
+        return clips[self.index % len(clips)]
+
+    def frames(self) -> list[Tensor]:
+        """Consecutive frames of the clip, an odd number: one to three to each side of
+        any of its frames.
+        """
+        path, random = self.clip, self.random()
+        stamps, _ = list_stamps(path)
+        reach = min(1 + integer(LONGEST_EXPOSURE, random), (len(stamps) - 1) // 2)
+        if reach < 1:
+            raise damaged(path, f"{len(stamps)} frames, of which at least 3 make an exposure")
+        first = integer(len(stamps) - 2 * reach, random)
+        return [shrink(frame) for frame in read_frames(path, stamps[first : first + 2 * reach + 1])]
 
     def blur(self, light: Tensor) -> Tensor:
         """This pair's blur of any light, float ``[1, 3, H, W]``."""
@@ -72,6 +98,9 @@ class PairPlan:
 
     def make(self) -> tuple[Tensor, Tensor]:
         """Blurred and sharp, uint8 ``[3, H, W]``."""
+        if self.method == "frames":
+            frames = self.frames()
+            return expose(frames, GAMMA), frames[len(frames) // 2]
         sharp = self.read()
         gamma = GAMMA if self.is_shaken else 1.0
         light = self.blur(to_light(sharp[None].float() / 255, gamma))
@@ -83,9 +112,10 @@ class PairPlan:
 
 
 def plan_pairs(photos: Source, *, count: int, seed: int, method: Method) -> list[PairPlan]:
-    """``count`` pairs, the photographs taken in turn.
+    """``count`` pairs, the photographs or, for "frames", the clips taken in turn.
 
-    Raises ``DeblurError`` for a source that is blurred already.
+    Raises ``DeblurError`` for a source that is blurred already, and for pictures where
+    ``method`` is "frames".
     """
     if not isinstance(photos, PhotoSource):
         raise DeblurError(
@@ -94,6 +124,14 @@ def plan_pairs(photos: Source, *, count: int, seed: int, method: Method) -> list
             found=f"pairs ({photos.layout})",
             remedy="name a folder of sharp pictures, with sharp: before it where it is taken "
             "for something else",
+        )
+    still = next((photo for photo in photos.photos if photo.frame is None), None)
+    if method == "frames" and still is not None:
+        raise DeblurError(
+            still.path,
+            expected="clips, whose frames are averaged",
+            found="a picture",
+            remedy="name a folder of clips alone, or another --method",
         )
     return [PairPlan(index, seed, method, photos) for index in range(count)]
 
@@ -111,8 +149,9 @@ def write_pair_set(
     """Write ``out/blur/000000.png`` and ``out/sharp/000000.png`` and so on.
 
     ``method`` "trajectory" is the paper's, "shake" a moving camera whose light is
-    summed linearly. The same seed gives the same bytes on any number of threads.
-    ``watch`` gets how many pairs are written, and of how many.
+    summed linearly, "frames" the mean of a clip's own frames. The same seed gives the
+    same bytes on any number of threads. ``watch`` gets how many pairs are written, and
+    of how many.
 
     Raises ``DeblurError`` where ``out`` holds something, for a picture that cannot
     be read, and for a full disk; every file that is there by then is whole.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,21 @@ def test_a_kernel_is_shown_as_what_a_point_of_light_becomes(
     point[..., 64, 64] = 1
     trace = plan.blur(point)[0, 0, 64 - 32 : 64 + 32, 64 - 32 : 64 + 32]
     assert torch.allclose(shown[0], trace, atol=1e-6)
+
+
+def test_of_a_clip_it_shows_how_five_places_moved(
+    make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_clip(tmp_path / "moving.mp4", times=[512 * i for i in range(9)])
+    clips = find_source(str(tmp_path), "train")
+    page = preview(clips, seed=2, method="frames", rows=1)
+    panel = cell(page, 0, 0).int().amax(0)
+    centre = panel[HEIGHT // 2 - 90 : HEIGHT // 2 + 90, WIDTH // 2 - 90 : WIDTH // 2 + 90] > 120
+    wide, high = (int(centre.any(axis).sum()) for axis in (0, 1))
+    assert wide > 3 * high  # by 3 pixels a frame, to the side
+    blurred, sharp = plan_pairs(clips, count=1, seed=2, method="frames")[0].make()
+    for column, picture in ((1, sharp), (2, blurred)):
+        shown = cell(page, 0, column)
+        height, width = picture.shape[-2:]
+        top, left = (HEIGHT - height) // 2, (WIDTH - width) // 2
+        assert torch.equal(shown[:, top : top + height, left : left + width], picture)

@@ -15,6 +15,8 @@ from torch import Tensor
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train import synthesis
 from deblurgan.train.blur import EXPOSURES, trajectory_kernel
+from deblurgan.train.clips import list_stamps, read_frames
+from deblurgan.train.exposures import expose
 from deblurgan.train.layouts import PairFiles, PairSource, PhotoSource, check_source, find_source
 from deblurgan.train.picture_files import read_picture
 from deblurgan.train.synthesis import Method, plan_pairs, write_pair_set
@@ -78,7 +80,7 @@ def test_the_number_of_pytorch_s_threads_is_given_back(source: PhotoSource, tmp_
     assert torch.get_num_threads() == before
 
 
-# The two methods
+# Synthetic methods
 
 
 def test_trajectories_are_convolved_as_the_paper_says(source: PhotoSource) -> None:
@@ -132,6 +134,58 @@ def test_of_both_methods_each_photograph_sees_each(source: PhotoSource) -> None:
     two = PhotoSource(source.path, source.photos[:2])
     plans = plan_pairs(two, count=4, seed=1, method="both")
     assert [plan.is_shaken for plan in plans] == [False, True, True, False]
+
+
+# A clip's own frames
+
+
+@pytest.fixture(scope="module")
+def clip(make_clip: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> PhotoSource:
+    """40 frames of ``photo`` moving sideways by 3 pixels a frame."""
+    folder = tmp_path_factory.mktemp("clips")
+    make_clip(folder / "moving.mp4", times=[512 * i for i in range(40)])
+    found = find_source(str(folder), "train")
+    assert isinstance(found, PhotoSource)
+    return found
+
+
+def test_frames_are_averaged_around_a_sharp_one(clip: PhotoSource) -> None:
+    path = clip.photos[0].path
+    every = list(read_frames(path, list_stamps(path)[0]))
+    numbers = set()
+    for plan in plan_pairs(clip, count=8, seed=1, method="frames"):
+        frames = plan.frames()
+        assert len(frames) in (3, 5, 7)
+        blurred, sharp = plan.make()
+        number = next(i for i, frame in enumerate(every) if torch.equal(frame, sharp))
+        reach = len(frames) // 2
+        assert all(map(torch.equal, frames, every[number - reach : number + reach + 1]))
+        assert torch.equal(blurred, expose(frames, 2.2))
+        numbers.add(number)
+    assert len(numbers) > 4  # not only the frames that stand for a second
+
+
+def test_the_seed_decides_which_frames(clip: PhotoSource, tmp_path: Path) -> None:
+    for name, seed, threads in (("one", 1, 1), ("two", 1, 2), ("other", 2, 2)):
+        write_pair_set(clip, tmp_path / name, count=3, seed=seed, method="frames", threads=threads)
+    one, two, other = (contents(tmp_path / name) for name in ("one", "two", "other"))
+    assert one == two
+    assert len(one) == 6
+    assert not set(one.values()) & set(other.values())
+
+
+def test_pictures_have_no_frames_to_average(source: PhotoSource, tmp_path: Path) -> None:
+    with pytest.raises(DeblurError, match=r"00\.png: expected clips.* found a picture"):
+        write_pair_set(source, tmp_path / "set", count=1, seed=1, method="frames")
+    assert not (tmp_path / "set").exists()
+
+
+def test_two_frames_are_too_few(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    make_clip(tmp_path / "clips/short.mp4", times=[0, 512])
+    clips = find_source(str(tmp_path / "clips"), "train")
+    with pytest.raises(DeblurError, match=r"short\.mp4: .*found 2 frames, of which at least 3"):
+        write_pair_set(clips, tmp_path / "set", count=1, seed=1, method="frames")
 
 
 # What goes wrong
