@@ -157,7 +157,7 @@ def say_of_input(job: Job, source: VideoSource) -> None:
 
 
 def say_engine(model: Model, engine: Engine, size: tuple[int, int]) -> None:
-    console.messages.print(
-        f"{escape(model.path.stem)} ({model.card.precision}) "
-        f"on {escape(engine.description)}, {size[0]}x{size[1]}"
-    )
+    name, precision = model.path.stem, model.card.precision
+    if not name.endswith(f"-{precision}"):
+        name = f"{name} ({precision})"
+    console.messages.print(f"{escape(name)} on {escape(engine.description)}, {size[0]}x{size[1]}")

@@ -79,7 +79,11 @@ class PairPlan:
         if reach < 1:
             raise damaged(path, f"{len(stamps)} frames, of which at least 3 make an exposure")
         first = integer(len(stamps) - 2 * reach, random)
-        return [shrink(frame) for frame in read_frames(path, stamps[first : first + 2 * reach + 1])]
+        frames = list(read_frames(path, stamps[first : first + 2 * reach + 1]))
+        if len({frame.shape for frame in frames}) > 1:
+            raise damaged(path, "frames of several sizes")
+        check_size(path, frames[0], SMALLEST_PICTURE)
+        return [shrink(frame) for frame in frames]
 
     def blur(self, light: Tensor) -> Tensor:
         """This pair's blur of any light, float ``[1, 3, H, W]``."""

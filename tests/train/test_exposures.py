@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -82,3 +84,17 @@ def test_points_are_followed_to_both_sides_of_the_middle(moving: list[Tensor]) -
     for index in range(5):
         assert np.abs(went[index, :, 0] - SPEED * (index - 2)).max() < 1.5
     assert np.abs(went[..., 1]).max() < 1.5
+
+
+@settings(max_examples=15, deadline=None)
+@given(height=st.integers(33, 90), width=st.integers(33, 90), count=st.integers(2, 4))
+def test_frames_of_any_size_are_exposed(height: int, width: int, count: int) -> None:
+    random = torch.Generator().manual_seed(height * width)
+    frames = [
+        torch.randint(0, 256, (3, height, width), generator=random).to(torch.uint8)
+        for _ in range(count)
+    ]
+    exposed = expose(frames, 2.2)
+    assert (exposed.dtype, exposed.shape) == (torch.uint8, frames[0].shape)
+    low, high = (min(int(f.min()) for f in frames), max(int(f.max()) for f in frames))
+    assert low <= int(exposed.min()) <= int(exposed.max()) <= high

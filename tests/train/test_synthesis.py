@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -185,6 +186,17 @@ def test_two_frames_are_too_few(make_clip: Callable[..., Path], tmp_path: Path) 
     make_clip(tmp_path / "clips/short.mp4", times=[0, 512])
     clips = find_source(str(tmp_path / "clips"), "train")
     with pytest.raises(DeblurError, match=r"short\.mp4: .*found 2 frames, of which at least 3"):
+        write_pair_set(clips, tmp_path / "set", count=1, seed=1, method="frames")
+
+
+def test_frames_too_small_for_a_flow_are_told(
+    make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "clips").mkdir()
+    small = np.zeros((16, 32, 3), np.uint8)
+    make_clip(tmp_path / "clips/small.mp4", times=[512 * i for i in range(5)], picture=small)
+    clips = find_source(str(tmp_path / "clips"), "train")
+    with pytest.raises(DeblurError, match=r"small\.mp4: expected at least 33x33 .* found 32x16"):
         write_pair_set(clips, tmp_path / "set", count=1, seed=1, method="frames")
 
 
