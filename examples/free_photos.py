@@ -4,12 +4,13 @@ Debian 12's ``gcompris-qt-data`` (3.1-2) holds photographs of animals, buildings
 musicians, each with its author, its source and a free licence. They are put into a
 folder as PNG files, at most 1280 pixels wide or high, beside ``CREDITS.md``::
 
-    apt-get download gcompris-qt-data
+    apt-get download gcompris-qt-data=3.1-2
     dpkg-deb -x gcompris-qt-data_*.deb gcompris
     python free_photos.py gcompris/usr/share/gcompris-qt/rcc photos
     deblur-train run photos -o runs/mine --time-limit 2h
 
-Left out are paintings, a scan, and the photograph that ``make_clip.py`` takes.
+Left out are small pictures and cut-outs, paintings, a scan, and the photograph that
+``make_clip.py`` takes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
+from deblurgan.runtime.image_file import save_image
 
 RESOURCES = (
     "details",
@@ -54,7 +57,8 @@ def main() -> None:
     photos.mkdir(parents=True, exist_ok=True)
     rows = [row for name in RESOURCES for row in write_photos(folder / f"{name}.rcc", photos)]
     head = "| photograph | author | licence | file |\n|---|---|---|---|\n"
-    (photos / "CREDITS.md").write_text(head + "".join(f"| {' | '.join(row)} |\n" for row in rows))
+    credits = head + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    (photos / "CREDITS.md").write_text(credits, encoding="utf-8")
     print(f"{photos}: {len(rows)} photographs, and CREDITS.md")
 
 
@@ -62,8 +66,13 @@ def write_photos(resources: Path, photos: Path) -> Iterator[tuple[str, str, str,
     """Write the photographs of a resource file, numbered as they lie there, and tell
     name, author, licence and file of each.
     """
-    entries = sorted(read_entries(resources), key=lambda entry: entry.offset)
-    readme = next(entry for entry in entries if entry.path.endswith("/README"))
+    try:
+        entries = sorted(read_entries(resources), key=lambda entry: entry.offset)
+        readme = next(entry for entry in entries if entry.path.endswith("/README"))
+    except (OSError, struct.error, StopIteration):
+        raise SystemExit(
+            f"{resources}: expected a resource file of gcompris-qt-data 3.1-2"
+        ) from None
     credits = read_credits(readme.content.decode())
     number = 0
     for entry in entries:
@@ -81,14 +90,15 @@ def write_photos(resources: Path, photos: Path) -> Iterator[tuple[str, str, str,
         if scale < 1:
             size = round(width * scale), round(height * scale)
             pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(photos / f"{name}.png"), pixels)
+        save_image(photos / f"{name}.png", pixels)
         yield name, *credits[file], f"{resources.stem}: {file}"
 
 
 def read_credits(readme: str) -> dict[str, tuple[str, str]]:
     """Author and licence of each file that a README of the package tells of."""
     found = {}
-    for block in re.split(r"\n\s*\n", readme.replace("audaPalatina", "aulaPalatina")):
+    readme = readme.replace("audaPalatina", "aulaPalatina")  # its file is spelt so
+    for block in re.split(r"\n\s*\n", readme):
         author = re.search(r"Copyright: *(.*)", block)
         licence = re.search(r"License: *(.*)", block)
         if author is None or licence is None:

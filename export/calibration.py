@@ -19,7 +19,7 @@ from deblurgan.runtime.backends import available_threads
 from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.contract import INPUT, Frames
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.train.clips import CLIP_SUFFIXES, list_frames, open_clip, read_frames
+from deblurgan.train.clips import CLIP_SUFFIXES, list_stamps, read_frames
 from deblurgan.train.evaluation import spread
 from deblurgan.train.picture_files import PICTURE_SUFFIXES, list_pictures, read_picture
 
@@ -230,21 +230,13 @@ def read_source(source: Path, limit: int) -> Iterator[tuple[str, Frames]]:
     elif source.suffix.lower() in PICTURE_SUFFIXES and source.is_file():
         raise too_few(source, "a single picture")
     elif source.suffix.lower() in CLIP_SUFFIXES and source.is_file():
-        stamps = list_all_frames(source)
+        stamps, _ = list_stamps(source)
         chosen = spread(stamps, limit)
         for stamp, picture in zip(chosen, read_frames(source, chosen), strict=True):
             place = stamps.index(stamp) + 1
             yield f"{source.name}, frame {place} of {len(stamps)}", to_frame(picture)
     else:
         raise too_few(source, "something else" if source.exists() else "nothing")
-
-
-def list_all_frames(clip: Path) -> list[int]:
-    """The time stamps of every frame, in order: those that training takes are a second apart."""
-    list_frames(clip)  # refuses a clip that is not whole
-    with open_clip(clip) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size]
-    return sorted({p.pts if p.pts is not None else p.dts or 0 for p in packets})
 
 
 def to_frame(picture: Tensor) -> Frames:

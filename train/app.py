@@ -38,7 +38,6 @@ class Size(str, Enum):
     full = "full"
     half = "half"
     both = "both"
-    frames = "frames"
 
 
 class Method(str, Enum):
@@ -187,7 +186,7 @@ def blur(
         Method,
         typer.Option(
             help="trajectory is the paper's; shake, a camera that moves and turns; both, by "
-            "turns; frames, a clip's own frames averaged over time, as GoPro's pairs are."
+            "turns; frames, those of clips without cuts, averaged over time as GoPro's pairs are."
         ),
     ] = Method.both,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 1,

@@ -34,8 +34,8 @@ def list_frames(path: Path) -> list[int]:
 
 
 def list_stamps(path: Path) -> tuple[list[int], float]:
-    """The time stamps of all frames of a clip, in ticks of the stream, and the seconds
-    of a tick. Reads the whole file, and decodes nothing.
+    """The time stamps of all frames that a clip shows, in ticks of the stream, and the
+    seconds of a tick. Reads the whole file, and decodes nothing.
 
     Raises ``DeblurError`` for what is not a whole video.
     """
@@ -47,7 +47,8 @@ def list_stamps(path: Path) -> tuple[list[int], float]:
         cut_off = container.format.name.startswith("mov") and missing > max(8, stream.frames // 50)
         if cut_off or not packets:
             raise damaged(path, f"{len(packets)} frames where it tells of {stream.frames}")
-    return sorted(p.pts if p.pts is not None else p.dts or 0 for p in packets), tick
+    shown = (packet for packet in packets if not packet.is_discard)
+    return sorted({p.pts if p.pts is not None else p.dts or 0 for p in shown}), tick
 
 
 def read_frame(path: Path, stamp: int) -> Tensor:

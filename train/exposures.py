@@ -34,12 +34,21 @@ def expose(frames: Sequence[Tensor], gamma: float) -> Tensor:
 
     ``gamma`` is that of the transfer curve that light is summed behind.
     """
-    light, moments = to_light(frames[-1].float() / 255, gamma), 1
+    light = torch.zeros(frames[0].shape)
     for before, after in pairwise(frames):
-        for moment in between(to_pixels(before), to_pixels(after)):
-            light += to_light(torch.from_numpy(moment).permute(2, 0, 1) / 255, gamma)
+        # As much light from each time between two frames, however far things moved in it.
+        passing, moments = torch.zeros_like(light), 0
+        for moment in between(before, after):
+            passing += picture_light(moment, gamma)
             moments += 1
-    return (from_light(light / moments, gamma) * 255).round().to(torch.uint8)
+        first, last = (picture_light(to_pixels(frame), gamma) for frame in (before, after))
+        light += (passing + (last - first) / 2) / moments
+    return (from_light(light / (len(frames) - 1), gamma) * 255).round().to(torch.uint8)
+
+
+def picture_light(pixels: Pixels, gamma: float) -> Tensor:
+    """Linear light ``[3, H, W]`` of a picture ``[H, W, 3]`` in levels."""
+    return to_light(torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, gamma)
 
 
 def tracks(frames: Sequence[Tensor], places: Sequence[tuple[int, int]]) -> Pixels:
@@ -64,10 +73,11 @@ def tracks(frames: Sequence[Tensor], places: Sequence[tuple[int, int]]) -> Pixel
     return found
 
 
-def between(before: Pixels, after: Pixels) -> Iterator[Pixels]:
-    """Pictures from ``before`` on up to ``after``, which is left out: one for each pixel
+def between(first: Tensor, last: Tensor) -> Iterator[Pixels]:
+    """Pictures from ``first`` on up to ``last``, which is left out: one for each pixel
     that the fastest parts move. float32 ``[H, W, 3]``.
     """
+    before, after = to_pixels(first), to_pixels(last)
     there, back = optical_flow(before, after), optical_flow(after, before)
     fastest = float(np.percentile(np.hypot(there[..., 0], there[..., 1]), FASTEST))
     moments = min(MOST_MOMENTS, max(1, math.ceil(fastest)))

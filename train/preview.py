@@ -22,7 +22,8 @@ HEIGHT, WIDTH = 288, 384  # of what is shown of a picture, at its own scale
 GAP, MARGIN, CAPTION = 10, 24, 26
 PAPER, INK, FAINT = (250, 249, 246), (40, 40, 44), (120, 120, 126)
 NIGHT, GLOW = (16, 18, 24), (255, 214, 150)
-CORNERS = ((0, 0), (0, 2), (1, 1), (2, 0), (2, 2))  # and the centre, of three rows and columns
+# Of three rows and three columns: the corners and the centre.
+PLACES = ((0, 0), (0, 2), (1, 1), (2, 0), (2, 2))
 
 
 def preview(photos: Source, *, seed: int, method: Method = "both", rows: int = 4) -> Tensor:
@@ -32,7 +33,7 @@ def preview(photos: Source, *, seed: int, method: Method = "both", rows: int = 4
     of a clip's frames, how these places moved.
     """
     plans = plan_pairs(photos, count=rows, seed=seed, method=method)
-    lines = [heading(("kernel, enlarged", "sharp", "blurred"))]
+    lines = [heading(("motion" if method == "frames" else "kernel, enlarged", "sharp", "blurred"))]
     for plan in plans:
         blurred, sharp = plan.make()
         cells = [trace(plan, sharp), centre(sharp), centre(blurred)]
@@ -70,7 +71,7 @@ def shake_panel(plan: PairPlan, sharp: Tensor) -> Pixels:
     height, width = sharp.shape[-2:]
     half = KERNEL_SIZE // 2
     panel = night(HEIGHT, WIDTH)
-    for (column, row), (i, j) in zip(five_places(height, width), CORNERS, strict=True):
+    for (column, row), (i, j) in zip(five_places(height, width), PLACES, strict=True):
         # One dot at a time: in a small picture their traces would overlap.
         dots = torch.zeros(1, 3, height, width)
         dots[..., row, column] = 1
@@ -86,7 +87,7 @@ def motion_panel(frames: Sequence[Tensor]) -> Pixels:
     height, width = frames[0].shape[-2:]
     paths = tracks(frames, five_places(height, width)).swapaxes(0, 1)
     panel = night(HEIGHT, WIDTH)
-    for path, (i, j) in zip(paths, CORNERS, strict=True):
+    for path, (i, j) in zip(paths, PLACES, strict=True):
         spot = np.zeros((KERNEL_SIZE, KERNEL_SIZE), np.float32)
         points = path - path[len(path) // 2] + KERNEL_SIZE / 2
         # In sixteenths of a pixel, as OpenCV takes them.
@@ -96,11 +97,11 @@ def motion_panel(frames: Sequence[Tensor]) -> Pixels:
 
 
 def five_places(height: int, width: int) -> list[tuple[int, int]]:
-    """Columns and rows of the places that ``CORNERS`` names, in its order."""
+    """Columns and rows of the places that ``PLACES`` names, in its order."""
     half = KERNEL_SIZE // 2
     rows = [min(half, height // 2), height // 2, height - 1 - min(half, height // 2)]
     columns = [min(half, width // 2), width // 2, width - 1 - min(half, width // 2)]
-    return [(columns[j], rows[i]) for i, j in CORNERS]
+    return [(columns[j], rows[i]) for i, j in PLACES]
 
 
 def glow(light: Pixels, scale: int) -> Pixels:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from deblurgan.train.blur import (
     to_light,
     trajectory_kernel,
 )
-from deblurgan.train.clips import damaged, list_stamps, read_frames
+from deblurgan.train.clips import list_stamps, read_frames
 from deblurgan.train.crops import integer
 from deblurgan.train.exposures import expose
 from deblurgan.train.layouts import PhotoFile, PhotoSource, Source, check_size
@@ -35,6 +36,7 @@ from deblurgan.train.samples import generator
 Method = Literal["trajectory", "shake", "both", "frames"]
 GAMMA = 2.2  # of a camera's coded frames; the paper convolves these as they are
 LONGEST_EXPOSURE = 3  # frames to each side of the sharp one
+PAUSE = 2  # times the usual time between two frames: what is longer is no exposure
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class PairPlan:
     seed: int
     method: Method
     photos: PhotoSource
+    stamps: Mapping[Path, Sequence[int]]
+    """Where ``method`` is "frames": the clips, and when each of their frames is shown."""
 
     @property
     def is_shaken(self) -> bool:
@@ -66,24 +70,24 @@ class PairPlan:
     @property
     def clip(self) -> Path:
         """The clip whose turn it is: each as often, however long it lasts."""
-        clips = list(dict.fromkeys(photo.path for photo in self.photos.photos))
-        return clips[self.index % len(clips)]
+        return list(self.stamps)[self.index % len(self.stamps)]
 
     def frames(self) -> list[Tensor]:
         """Consecutive frames of the clip, an odd number: one to three to each side of
-        any of its frames.
+        the sharp one.
         """
-        path, random = self.clip, self.random()
-        stamps, _ = list_stamps(path)
-        reach = min(1 + integer(LONGEST_EXPOSURE, random), (len(stamps) - 1) // 2)
-        if reach < 1:
-            raise damaged(path, f"{len(stamps)} frames, of which at least 3 make an exposure")
-        first = integer(len(stamps) - 2 * reach, random)
-        frames = list(read_frames(path, stamps[first : first + 2 * reach + 1]))
-        if len({frame.shape for frame in frames}) > 1:
-            raise damaged(path, "frames of several sizes")
-        check_size(path, frames[0], SMALLEST_PICTURE)
-        return [shrink(frame) for frame in frames]
+        random, stamps = self.random(), self.stamps[self.clip]
+        reach = 1 + integer(LONGEST_EXPOSURE, random)
+        while not (starts := steady_starts(stamps, reach)):
+            reach -= 1
+        first = starts[integer(len(starts), random)]
+        chosen = stamps[first : first + 2 * reach + 1]
+        frames = [shrink(frame) for frame in read_frames(self.clip, chosen)]
+        for frame in frames:
+            check_size(self.clip, frame, SMALLEST_PICTURE)
+            if frame.shape != frames[0].shape:
+                raise not_for_frames(self.clip, "frames of several sizes")
+        return frames
 
     def blur(self, light: Tensor) -> Tensor:
         """This pair's blur of any light, float ``[1, 3, H, W]``."""
@@ -118,8 +122,8 @@ class PairPlan:
 def plan_pairs(photos: Source, *, count: int, seed: int, method: Method) -> list[PairPlan]:
     """``count`` pairs, the photographs or, for "frames", the clips taken in turn.
 
-    Raises ``DeblurError`` for a source that is blurred already, and for pictures where
-    ``method`` is "frames".
+    Raises ``DeblurError`` for a source that is blurred already and, where ``method`` is
+    "frames", for pictures and for clips of less than three frames.
     """
     if not isinstance(photos, PhotoSource):
         raise DeblurError(
@@ -129,15 +133,41 @@ def plan_pairs(photos: Source, *, count: int, seed: int, method: Method) -> list
             remedy="name a folder of sharp pictures, with sharp: before it where it is taken "
             "for something else",
         )
-    still = next((photo for photo in photos.photos if photo.frame is None), None)
-    if method == "frames" and still is not None:
-        raise DeblurError(
-            still.path,
-            expected="clips, whose frames are averaged",
-            found="a picture",
-            remedy="name a folder of clips alone, or another --method",
-        )
-    return [PairPlan(index, seed, method, photos) for index in range(count)]
+    stamps = list_clips(photos) if method == "frames" else {}
+    return [PairPlan(index, seed, method, photos, stamps) for index in range(count)]
+
+
+def list_clips(photos: PhotoSource) -> dict[Path, list[int]]:
+    """The clips of a source, and when each of their frames is shown."""
+    stamps: dict[Path, list[int]] = {}
+    for photo in photos.photos:
+        if photo.frame is None:
+            raise not_for_frames(photo.path, "a picture")
+        if photo.path not in stamps:
+            stamps[photo.path], _ = list_stamps(photo.path)
+            if not steady_starts(stamps[photo.path], 1):
+                raise not_for_frames(photo.path, f"a clip of {len(stamps[photo.path])} frames")
+    return stamps
+
+
+def steady_starts(stamps: Sequence[int], reach: int) -> list[int]:
+    """Where ``2 * reach + 1`` frames begin that follow each other without a pause."""
+    gaps = np.diff(stamps)
+    lasts = np.flatnonzero(gaps > PAUSE * np.median(gaps)) if len(gaps) else []
+    return [
+        first
+        for first in range(len(stamps) - 2 * reach)
+        if not any(first <= last < first + 2 * reach for last in lasts)
+    ]
+
+
+def not_for_frames(path: Path, found: str) -> DeblurError:
+    return DeblurError(
+        path,
+        expected="a clip of at least 3 frames of one size, which are averaged",
+        found=found,
+        remedy="remove it from the folder, or blur it with --method shake",
+    )
 
 
 def write_pair_set(

@@ -13,7 +13,7 @@ import torch
 
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.train.app import app, parse_time
+from deblurgan.train.app import Size, app, parse_time
 from deblurgan.train.checkpoint import load_checkpoint
 from deblurgan.train.devices import find_device
 from deblurgan.train.recipe import load_recipe
@@ -179,6 +179,13 @@ def test_help_shows_the_command_and_an_example(capsys: pytest.CaptureFixture[str
     assert all(name in said for name in ("run", "recipe", "evaluate", "blur", "organize"))
     assert deblur_train("run", "--help") == 0
     assert "deblur-train run photos/ -o runs/edge" in plain(capsys.readouterr().out)
+
+
+def test_every_choice_of_a_size_is_one() -> None:
+    """``both`` is all that can be evaluated."""
+    from deblurgan.train.evaluation import SCALES
+
+    assert {size.value for size in Size} - {"both"} == set(SCALES)
 
 
 # Stands in for an interpreter without the installed package: neither the editable

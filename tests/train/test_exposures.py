@@ -49,6 +49,16 @@ def test_an_exposure_is_the_mean_light_of_every_pixel_on_the_way(
     assert found < error(coded, expected) / 2
 
 
+def test_rest_leaves_as_much_light_as_motion(photo: NDArray[np.uint8]) -> None:
+    """However many moments the motion has: both last as long."""
+    frames = [shifted(photo, by) for by in (0, 0, 2 * SPEED)]
+    moving = [shifted(photo, by) for by in range(2 * SPEED + 1)]
+    expected = mean_light([frames[0]] * len(moving) + moving)
+    found = error(expose(frames, 2.2), expected)
+    assert found < 3
+    assert found < error(mean_light(moving), expected) / 3
+
+
 def test_what_stands_still_stays_sharp(photo: NDArray[np.uint8]) -> None:
     frame = shifted(photo, 0)
     difference = (expose([frame] * 3, 2.2).int() - frame.int()).abs()
@@ -62,16 +72,15 @@ def test_black_and_white_stay_so() -> None:
 
 
 def test_there_is_a_moment_for_each_pixel_of_the_motion(moving: list[Tensor]) -> None:
-    before, after = (exposures.to_pixels(frame) for frame in moving[:2])
-    moments = list(exposures.between(before, after))
+    moments = list(exposures.between(*moving[:2]))
     assert SPEED <= len(moments) <= SPEED + 2
-    assert np.array_equal(moments[0], before)  # and ``after`` begins the next ones
+    assert np.array_equal(moments[0], moving[0].permute(1, 2, 0))
 
 
 def test_leaps_take_no_more_than_so_many_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     leap = np.full((48, 64, 2), 1000, np.float32)
     monkeypatch.setattr(exposures, "optical_flow", lambda before, after: leap)
-    frame = np.zeros((48, 64, 3), np.uint8)
+    frame = torch.zeros(3, 48, 64, dtype=torch.uint8)
     assert len(list(exposures.between(frame, frame))) == exposures.MOST_MOMENTS
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -175,18 +176,55 @@ def test_the_seed_decides_which_frames(clip: PhotoSource, tmp_path: Path) -> Non
     assert not set(one.values()) & set(other.values())
 
 
-def test_pictures_have_no_frames_to_average(source: PhotoSource, tmp_path: Path) -> None:
-    with pytest.raises(DeblurError, match=r"00\.png: expected clips.* found a picture"):
-        write_pair_set(source, tmp_path / "set", count=1, seed=1, method="frames")
+def test_no_exposure_spans_a_pause(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+    """Ten frames, half a second of nothing, then four: the second part is too short for
+    three frames on each side, and its exposures are shorter.
+    """
+    times = [512 * i for i in (*range(10), *range(25, 29))]
+    make_clip(tmp_path / "paused.mp4", times=times)
+    clip = find_source(str(tmp_path), "train")
+    every = list(read_frames(tmp_path / "paused.mp4", times))
+    for plan in plan_pairs(clip, count=30, seed=1, method="frames"):
+        frames = plan.frames()
+        first = next(i for i, frame in enumerate(every) if torch.equal(frame, frames[0]))
+        assert first + len(frames) <= 10 or first >= 10
+
+
+def test_frames_that_a_clip_does_not_show_are_not_taken(
+    make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    """An edit list hides what lies before the start: trimmed without encoding anew."""
+    make_clip(tmp_path / "trimmed.mp4", times=[512 * i for i in range(-20, 12)], options={})
+    stamps, _ = list_stamps(tmp_path / "trimmed.mp4")
+    assert len(stamps) == 12
+    clip = find_source(str(tmp_path), "train")
+    for plan in plan_pairs(clip, count=10, seed=1, method="frames"):
+        assert len(plan.frames()) in (3, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("times", "found"), [(None, "a picture"), ([0], "1 frames"), ([0, 512], "2 frames"),
+                         ([0, 512, 9216, 9728], "4 frames")]
+)  # fmt: skip
+def test_what_has_no_frames_to_average_is_told_before_the_set_is_made(
+    source: PhotoSource,
+    make_clip: Callable[..., Path],
+    tmp_path: Path,
+    times: list[int] | None,
+    found: str,
+) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    make_clip(clips / "good.mp4")
+    if times is None:
+        shutil.copy(source.photos[0].path, clips / "odd.png")
+    else:
+        make_clip(clips / "odd.mp4", times=times)
+    with pytest.raises(DeblurError, match=rf"odd\..*at least 3 frames.* found .*{found}"):
+        write_pair_set(
+            find_source(str(clips), "train"), tmp_path / "set", count=1, seed=1, method="frames"
+        )
     assert not (tmp_path / "set").exists()
-
-
-def test_two_frames_are_too_few(make_clip: Callable[..., Path], tmp_path: Path) -> None:
-    (tmp_path / "clips").mkdir()
-    make_clip(tmp_path / "clips/short.mp4", times=[0, 512])
-    clips = find_source(str(tmp_path / "clips"), "train")
-    with pytest.raises(DeblurError, match=r"short\.mp4: .*found 2 frames, of which at least 3"):
-        write_pair_set(clips, tmp_path / "set", count=1, seed=1, method="frames")
 
 
 def test_frames_too_small_for_a_flow_are_told(
