@@ -62,13 +62,8 @@ def tracks(frames: Sequence[Tensor], places: Sequence[tuple[int, int]]) -> Pixel
     for step, end in ((-1, -1), (1, len(frames))):
         for index in range(middle + step, end, step):
             flow = optical_flow(pixels[index - step], pixels[index])
-            went = cv2.remap(
-                flow,
-                found[index - step][None],
-                None,
-                cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
+            x, y = (found[index - step][None, :, axis].copy() for axis in (0, 1))
+            went = cv2.remap(flow, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             found[index] = found[index - step] + went[0]
     return found
 
@@ -93,7 +88,8 @@ def optical_flow(before: Pixels, after: Pixels) -> Flow:
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
     # One for each call: it keeps its buffers, and threads must not share them.
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return np.asarray(flow.calc(grey[0], grey[1], None), np.float32)
+    nowhere = np.zeros((*grey[0].shape, 2), np.float32)
+    return np.asarray(flow.calc(grey[0], grey[1], nowhere), np.float32)
 
 
 def warp(picture: Pixels, flow: Flow) -> Pixels:

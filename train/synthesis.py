@@ -153,12 +153,9 @@ def list_clips(photos: PhotoSource) -> dict[Path, list[int]]:
 def steady_starts(stamps: Sequence[int], reach: int) -> list[int]:
     """Where ``2 * reach + 1`` frames begin that follow each other without a pause."""
     gaps = np.diff(stamps)
-    lasts = np.flatnonzero(gaps > PAUSE * np.median(gaps)) if len(gaps) else []
-    return [
-        first
-        for first in range(len(stamps) - 2 * reach)
-        if not any(first <= last < first + 2 * reach for last in lasts)
-    ]
+    longest = PAUSE * np.median(gaps) if len(gaps) else 0
+    starts = range(len(stamps) - 2 * reach)
+    return [start for start in starts if gaps[start : start + 2 * reach].max() <= longest]
 
 
 def not_for_frames(path: Path, found: str) -> DeblurError:
