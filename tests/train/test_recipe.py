@@ -147,6 +147,11 @@ def test_a_wrong_change_is_named_with_what_would_do(change: str, words: list[str
         assert word in str(error.value)
 
 
+def test_a_crop_too_small_for_the_chosen_generator_is_told() -> None:
+    with pytest.raises(DeblurError, match=r"data\.crop.*at least 129 for the generator.*128"):
+        load_recipe("edge", ["generator.name=unet", "data.crop=128"])
+
+
 def test_a_second_sigmoid_is_refused() -> None:
     with pytest.raises(DeblurError, match=r"discriminator\.sigmoid: expected false"):
         load_recipe("keras", ["loss.game=gan"])
