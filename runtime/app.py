@@ -32,6 +32,7 @@ from deblurgan.runtime.targets import (
 from deblurgan.runtime.tiling.fitting import parse_tile
 from deblurgan.runtime.tiling.memory import parse_memory
 from deblurgan.runtime.video.codecs import CODECS, HARDWARE, Encoding, check_hardware
+from deblurgan.runtime.video.live import is_network_waited_for
 from deblurgan.runtime.video.span import parse_span
 from deblurgan.runtime.video.unfinished import was_finished
 from deblurgan.runtime.video.video_input import (
@@ -382,4 +383,9 @@ def report_many(summary: Summary, json: Path | None) -> None:
 
 
 def main() -> None:
-    raise SystemExit(console.run(app))
+    status = console.run(app)
+    if is_network_waited_for():
+        # That thread asks Python for the time ten times a second (PyAV's timeout): the
+        # process has to end before Python does, or it would with a segmentation fault.
+        console.leave(status)
+    raise SystemExit(status)

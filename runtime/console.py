@@ -11,10 +11,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import typer
 from rich.console import Console
@@ -69,11 +69,20 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def leave(status: int) -> NoReturn:
+    """End the process here and now, with what was said and without tearing Python down."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # whoever read it has left
+            stream.flush()
+    os._exit(status)
+
+
 class Interrupted(BaseException):
     """Ctrl-C or SIGTERM. Not KeyboardInterrupt, which typer would turn into its own."""
 
 
 _interrupted = threading.Event()
+_wake: Callable[[], None] | None = None
 
 
 @contextmanager
@@ -84,7 +93,9 @@ def signals_interrupt() -> Iterator[None]:
         if _interrupted.is_set():
             return  # a second Ctrl-C must not break the cleaning up after the first
         _interrupted.set()
-        raise Interrupted
+        if _wake is None:
+            raise Interrupted
+        _wake()
 
     messages.quiet = False
     _interrupted.clear()
@@ -121,6 +132,24 @@ def stopping_with(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+@contextmanager
+def signals_wake(wake: Callable[[], None]) -> Iterator[None]:
+    """Let a signal call ``wake`` and raise nothing before the end, for threads that share
+    locks: raised between taking one and holding it, the exception would leave it locked for
+    ever. Whoever is woken looks with :func:`check_interrupted`.
+    """
+    global _wake
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before, _wake = _wake, wake
+    try:
+        yield
+    finally:
+        _wake = before
+    check_interrupted()
 
 
 def check_interrupted() -> None:

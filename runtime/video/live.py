@@ -24,6 +24,18 @@ SMOOTHING = 0.2  # weight of the last frame in the mean that the next ones are j
 DEVIATIONS = 2.0  # mean absolute ones from the mean
 
 
+class NetworkThread(threading.Thread):
+    """One that FFmpeg may keep: where it waits for a network nothing can wake it."""
+
+    def __init__(self, name: str, target: Callable[..., None], *given: object) -> None:
+        super().__init__(target=target, args=given, name=name, daemon=True)
+
+
+def is_network_waited_for() -> bool:
+    """Whether FFmpeg has kept one."""
+    return any(isinstance(thread, NetworkThread) for thread in threading.enumerate())
+
+
 @dataclass(frozen=True)
 class Latency:
     """From a frame's arrival to its being written, in milliseconds; ``dropped`` are frames
@@ -60,8 +72,7 @@ class LiveFrames:
 
     def take(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         """Frames of ``frames``, until it ends, breaks off or :meth:`stop` is called."""
-        # A daemon: where FFmpeg waits for a network nothing can wake it.
-        self._reader = threading.Thread(target=self._read, args=(frames,), name="live", daemon=True)
+        self._reader = NetworkThread("live", self._read, frames)
         self._reader.start()
         while True:
             with self._changed:
@@ -152,5 +163,5 @@ def interruptibly(call: Callable[[], T]) -> T:
         except BaseException as error:
             result.set_exception(error)
 
-    threading.Thread(target=run, name="open", daemon=True).start()
+    NetworkThread("open", run).start()
     return result.result()
