@@ -1,8 +1,8 @@
 """A frame's way: source thread -> engine -> sink, in order, a few at a time.
 
 The source runs in a thread of its own, the engine in as many as it can use,
-the sink in the caller's, where Ctrl-C arrives. The first error anywhere
-stops all of them.
+the sink in the caller's, where Ctrl-C arrives: it is looked for between two
+frames. The first error anywhere stops all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from deblurgan.runtime.backends import Backend
+from deblurgan.runtime.console import check_interrupted, signals_wake
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
 
@@ -172,19 +173,21 @@ def run_pipeline(
             frames.put(End(error))
 
     feeder = threading.Thread(target=feed, name="source", daemon=True)
-    feeder.start()
-    try:
-        while not isinstance(item := frames.get(), End):
-            done = DeblurredFrame(item.frame, item.result.result())
-            with clock.measure("encode"):
-                sink(done)
+    with signals_wake(lambda: frames.put(End())):
+        feeder.start()
+        try:
+            while not isinstance(item := frames.get(), End):
+                check_interrupted()
+                done = DeblurredFrame(item.frame, item.result.result())
+                with clock.measure("encode"):
+                    sink(done)
+                slots.release()
+            if item.error is not None:
+                raise item.error
+        finally:
+            stopped.set()
             slots.release()
-        if item.error is not None:
-            raise item.error
-    finally:
-        stopped.set()
-        slots.release()
-        give_up()
-        feeder.join()
-        engine.shutdown(wait=True, cancel_futures=True)
+            give_up()
+            feeder.join()
+            engine.shutdown(wait=True, cancel_futures=True)
     return clock

@@ -46,7 +46,6 @@ class FrameProgress:
         self.task = self.bar.add_task("", total=total, completed=finished, rate="")
 
     def watch(self, blurred: Frames, sharp: Frames) -> None:
-        console.check_interrupted()
         self.advance(1)
         if self.picture is not None:
             self.picture.watch(blurred, sharp)

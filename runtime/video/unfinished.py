@@ -11,8 +11,8 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from deblurgan.runtime.disk import writing_to
@@ -23,7 +23,7 @@ from deblurgan.runtime.whole_file import write_whole
 LONGEST = 200  # bytes
 # Some network disks know no locks: nobody is kept out there.
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-ENDING, NAMED, PART = ".segment", "named", "output.part"
+ENDING, LOCK, NAMED, PART = ".segment", "lock", "named", "output.part"
 
 
 class Unfinished:
@@ -104,12 +104,12 @@ class Unfinished:
         """Remove all that is finished."""
         self.segments.clear()
         for path in self.folder.iterdir():
-            if path.name != "lock":
+            if path.name != LOCK:
                 path.unlink()
 
     def remove(self) -> None:
         """Remove the folder with all that is in it, and let others have it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
         self.close()
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Unfinished:
         while True:
             self.folder.mkdir(exist_ok=True)
             try:
-                lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o666)
+                lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o666)
             except FileNotFoundError:  # just removed by a run that is through
                 continue
             try:
@@ -152,10 +152,23 @@ def folder_of(output: Path) -> Path:
 def was_finished(output: Path) -> bool:
     """Whether an earlier run was killed when its output had its name already; cleans up then."""
     folder = folder_of(output)
-    if not ((folder / NAMED).exists() and output.exists() and not (folder / PART).exists()):
+    if not (output.exists() and folder.is_dir()):
         return False
-    shutil.rmtree(folder, ignore_errors=True)
+    left = {path.name for path in folder.iterdir()}
+    if left and (NAMED not in left or PART in left):
+        return False
+    remove_folder(folder)
     return True
+
+
+def remove_folder(folder: Path) -> None:
+    """In an order that lets :func:`was_finished` tell the truth wherever it breaks off."""
+    last = [LOCK, NAMED, PART]
+    with suppress(OSError):
+        paths = sorted(folder.iterdir(), key=lambda p: p.name in last and 1 + last.index(p.name))
+        for path in paths:
+            path.unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def sync(path: Path) -> None:

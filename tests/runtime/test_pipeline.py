@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from deblurgan.runtime.console import Interrupted, signals_interrupt
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.pipeline import DeblurredFrame, Frame, run_pipeline
 
@@ -112,3 +115,39 @@ def test_the_first_error_anywhere_stops_all(place: str) -> None:
     with pytest.raises(ValueError, match=place):
         run_pipeline(source(), Failing(), sink)
     assert threading.active_count() == threads
+
+
+def test_a_signal_breaks_in_nowhere() -> None:
+    """Raised while a lock is held, the exception would leave it locked."""
+    threads, given_back = threading.active_count(), 0
+
+    def sink(item: DeblurredFrame) -> None:
+        nonlocal given_back
+        signal.raise_signal(signal.SIGINT)
+        given_back += 1
+
+    with signals_interrupt():
+        with pytest.raises(Interrupted):
+            run_pipeline([frame(0)] * 50, SlowNegative(), sink)
+        assert given_back == 1
+    assert threading.active_count() == threads
+    with signals_interrupt(), pytest.raises(Interrupted):  # outside it does
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_wakes_who_waits_for_the_source() -> None:
+    waiting, over = threading.Event(), threading.Event()
+
+    def source() -> Iterator[Frame]:
+        yield frame(0)
+        waiting.set()
+        assert over.wait(60)
+
+    def kill() -> None:
+        assert waiting.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=kill).start()
+    with pytest.raises(Interrupted), signals_interrupt():
+        run_pipeline(source(), SlowNegative(), lambda _: None, give_up=over.set)
+    assert over.is_set()

@@ -238,6 +238,38 @@ def test_a_run_killed_before_the_name_was_given_is_not_taken_for_a_finished_one(
     assert out.read_bytes() != b"older"
 
 
+def test_a_run_killed_while_it_cleans_up_had_finished(
+    make_clip: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each step of it."""
+    clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    steps = {"unlink": Path.unlink, "rmdir": Path.rmdir}
+    left = 0
+
+    def step(name: str, path: Path, **settings: bool) -> None:
+        nonlocal left
+        if out.exists():
+            if not left:
+                raise KeyboardInterrupt  # stands in for the kill: nothing comes after it
+            left -= 1
+        steps[name](path, **settings)
+
+    for name in steps:
+        monkeypatch.setattr(Path, name, lambda path, n=name, **s: step(n, path, **s))
+    for killed_after in range(100):
+        left = killed_after
+        try:
+            run(clip, out)
+            break
+        except KeyboardInterrupt:
+            left = 100
+        assert unfinished(out).is_dir()
+        assert was_finished(out)
+        assert sorted(tmp_path.iterdir()) == [clip, out]
+        out.unlink()
+    assert killed_after > 3  # a segment, the lock, the mark, the folder
+
+
 def test_a_segment_that_finds_no_room_does_not_cost_the_others(
     make_clip: Make, tmp_path: Path
 ) -> None:
