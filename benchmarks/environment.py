@@ -8,10 +8,10 @@ import os
 import platform
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 
 from deblurgan.benchmarks.machine_state import MachineState, read_state
 from deblurgan.runtime.backends import available_threads
+from deblurgan.runtime.processor import describe_processor
 from deblurgan.runtime.tensorrt.device import find_device
 
 PACKAGES = (
@@ -40,7 +40,7 @@ def describe_environment() -> Environment:
     """Of this process on this machine."""
     device = find_device()
     return Environment(
-        processor=name_processor(),
+        processor=describe_processor(),
         cores=os.cpu_count() or 1,
         threads=available_threads(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -49,16 +49,6 @@ def describe_environment() -> Environment:
         versions=find_versions(),
         state=read_state(),
     )
-
-
-def name_processor() -> str:
-    """As the system names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def find_versions() -> dict[str, str]:

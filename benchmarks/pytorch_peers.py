@@ -13,12 +13,11 @@ import torch
 from deblurgan.benchmarks.workload import CUDA, PAPER, Subject, Workload, make_frames
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.processor import find_instructions
 from deblurgan.train.networks import Generator, ResNetGenerator
 
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices
 COPIED = 256 << 20  # bytes, far more than a cache holds
-CPU_INFO = Path("/proc/cpuinfo")
-BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")  # the last one is Arm's
 COMPILERS = ("g++", "clang++", "c++")
 
 
@@ -142,22 +141,13 @@ def why_not(way: Way, device: str) -> str | None:
         return "a processor, which has no CUDA graphs"
     if way.dtype == torch.float16 and device != CUDA:
         return "a processor, which has no instructions to multiply in half precision"
-    if way.dtype == torch.bfloat16 and device != CUDA and not has_bf16():
+    if way.dtype == torch.bfloat16 and device != CUDA and "bf16" not in find_instructions():
         return "a processor without instructions for bf16"
     if way.dtype == torch.bfloat16 and device == CUDA and not torch.cuda.is_bf16_supported(False):
         return "a GPU that does not compute in bf16"
     if way.compiled and device != CUDA and not any(map(shutil.which, COMPILERS)):
         return f"no C++ compiler ({', '.join(COMPILERS)}) for torch.compile"
     return None
-
-
-def has_bf16(cpu_info: Path = CPU_INFO) -> bool:
-    try:
-        text = cpu_info.read_text(errors="replace")
-    except OSError:
-        return False
-    lines = [line for line in text.splitlines() if line.lower().startswith(("flags", "features"))]
-    return bool(lines) and any(name in lines[0].split() for name in BF16_INSTRUCTIONS)
 
 
 def set_up(workload: Workload) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.processor import find_instructions
 from deblurgan.train.recipe import TrainingSettings
 
 
@@ -94,11 +95,12 @@ def find_device(name: str) -> torch.device:
 
 def make_precision(precision: str, kind: str) -> Precision:
     if precision == "auto":
-        has_bf16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bf16" if has_bf16 else "fp32"
+        precision = "bf16" if kind == "cuda" and computes_bf16(kind) else "fp32"
     if precision == "fp32":
         return Precision()
     if precision == "bf16":
+        if not computes_bf16(kind) and os.environ.get("LOCAL_RANK", "0") == "0":
+            console.say("training.precision: bf16 is only imitated on this device: fp32 is faster")
         return KeepInputs("bf16-mixed", kind)
     if kind == "cpu":
         raise DeblurError(
@@ -108,6 +110,13 @@ def make_precision(precision: str, kind: str) -> Precision:
             remedy="add --set training.precision=fp32",
         )
     return KeepInputs("16-mixed", kind)
+
+
+def computes_bf16(kind: str) -> bool:
+    """Whether a device of that kind has instructions for it, as far as it tells."""
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" in (find_instructions() or ("bf16",))
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,16 +76,6 @@ def test_a_peak_tells_what_a_call_of_it_does(kind: str, monkeypatch: pytest.Monk
     assert subject.operations == (2 << 16 if kind == "copy" else 2 * 64**3)
 
 
-def test_the_instructions_for_bf16_are_looked_for(tmp_path: Path) -> None:
-    peers = pytest.importorskip("deblurgan.benchmarks.pytorch_peers")
-    info = tmp_path / "cpuinfo"
-    for flags, has in (("flags : avx2 avx512_bf16", True), ("Features : fp asimd bf16", True),
-                       ("flags : avx2 avx512f", False), ("", False)):  # fmt: skip
-        info.write_text(f"processor : 0\n{flags}\n")
-        assert peers.has_bf16(info) is has
-    assert not peers.has_bf16(tmp_path / "missing")
-
-
 def test_ways_that_mean_nothing_on_a_processor_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -96,6 +85,10 @@ def test_ways_that_mean_nothing_on_a_processor_are_refused(
     assert "no CUDA graphs" in peers.why_not(peers.WAYS["cuda-graph"], "cpu")
     monkeypatch.setattr(peers.shutil, "which", lambda name: None)
     assert "no C++ compiler" in peers.why_not(peers.WAYS["compiled"], "cpu")
+    monkeypatch.setattr(peers, "find_instructions", lambda: ("AVX2",))
+    assert "instructions for bf16" in peers.why_not(peers.WAYS["bf16"], "cpu")
+    monkeypatch.setattr(peers, "find_instructions", lambda: ("AVX-512", "bf16"))
+    assert peers.why_not(peers.WAYS["bf16"], "cpu") is None
     assert peers.why_not(peers.WAYS["eager"], "cpu") is None
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.train import devices
 from deblurgan.train.devices import Devices, make_fabric
 from deblurgan.train.metrics import psnr
 from deblurgan.train.networks import EdgeGenerator
@@ -108,6 +109,17 @@ def test_a_gpu_trains_in_every_precision(
     distance = "pixel" if name == "edge" else "content"
     assert losses[-1][distance] < losses[0][distance]
     assert all(p.dtype == torch.float32 for p in players.generator.parameters())
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_a_precision_that_is_imitated_is_told(
+    computes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(devices, "computes_bf16", lambda kind: computes)
+    devices.make_precision("bf16", "cpu")
+    assert ("fp32 is faster" in capsys.readouterr().err) is not computes
+    assert devices.make_precision("auto", "cpu").precision == "32-true"
+    assert capsys.readouterr().err == ""
 
 
 def test_fp16_is_refused_on_a_processor() -> None:
