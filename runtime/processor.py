@@ -24,10 +24,14 @@ INSTRUCTIONS = {
 
 def describe_processor() -> str:
     """Like ``AMD EPYC (AVX2, AVX-512, VNNI)``: one name is that of very different ones."""
-    names = read_lines("model name")
-    name = names[0] if names else platform.processor() or platform.machine()
-    known = find_instructions()
+    name, known = name_processor(), find_instructions()
     return f"{name} ({', '.join(known)})" if known else name
+
+
+def name_processor() -> str:
+    """As the system names it."""
+    names = read_lines("model name")
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def find_instructions() -> tuple[str, ...]:

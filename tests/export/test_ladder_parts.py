@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,20 @@ import pytest
 import torch
 
 from deblurgan.export.ladder import pick_compared, plans, runs
+from deblurgan.export.ladder import timing as ladder_timing
 from deblurgan.export.ladder.folders import PairFolder, open_folders, to_frame, write_blurred
-from deblurgan.export.ladder.machine import describe_machine, read_cpu_info
+from deblurgan.export.ladder.machine import describe_machine
 from deblurgan.export.ladder.plans import build_plans
 from deblurgan.export.ladder.runs import Eager, Runner, find_runners
 from deblurgan.export.ladder.scores import AMPLIFIED, CROP_SIDE, score
-from deblurgan.export.ladder.timing import latency, measure_speed, take_turns, times_as_fast
+from deblurgan.export.ladder.timing import (
+    PAPER,
+    PYTORCH,
+    latency,
+    measure_speed,
+    take_turns,
+    times_as_fast,
+)
 from deblurgan.export.onnx_export import ExportReport
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.backends import open_backend
@@ -77,7 +86,9 @@ def test_a_ratio_is_that_of_a_round_and_not_of_all_times() -> None:
     assert times_as_fast(mine, other) == 4.0
 
 
-def test_runners_that_are_not_timed_are_not_run(edge: Checkpoint) -> None:
+def test_runners_that_are_not_timed_are_not_run(
+    edge: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_width: int, _height: int) -> Any:
         raise AssertionError("was loaded")
 
@@ -90,6 +101,13 @@ def test_runners_that_are_not_timed_are_not_run(edge: Checkpoint) -> None:
     assert backend.closed
     assert speed is not None
     assert min(speed.times_pytorch, speed.times_paper) > 1
+    took = {0: 1.0, PYTORCH: 2.0, PAPER: 6.0}
+    monkeypatch.setattr(
+        ladder_timing, "take_turns", lambda work, *_: {name: [[took[name]]] for name in work}
+    )
+    _, (speed, none) = measure_speed(runners, edge.generator, frame, 0.01, 1)
+    assert (speed and (speed.times_pytorch, speed.times_paper), none) == ((2.0, 6.0), None)
+    monkeypatch.undo()
     own, _ = measure_speed(runners[:1], ResNetGenerator(), frame, 0.01, 1)
     assert own.is_paper
     assert own.paper == own.pytorch
@@ -294,5 +312,5 @@ def test_the_machine_is_described_without_its_owner() -> None:
     assert machine.memory > 2**28
     assert machine.processor
     assert "torch" in machine.packages
-    if Path("/proc/cpuinfo").is_file():
-        assert read_cpu_info()
+    if Path("/proc/cpuinfo").is_file() and platform.machine() in ("x86_64", "aarch64"):
+        assert machine.instructions
