@@ -16,7 +16,7 @@ from deblurgan.export.frames import export_module
 from deblurgan.export.graph import Wiring
 from deblurgan.export.onnx_export import ExportReport
 from deblurgan.export.quantisation import (
-    LEVELS,
+    WEIGHT_LEVELS,
     LayerRange,
     assign_ranges,
     find_layers,
@@ -187,18 +187,18 @@ def test_weights_are_within_half_a_step(
     assert codes.dtype == np.int8
     assert scales.dtype == dtype
     assert scales.shape == (weights.shape[axis],)
-    assert np.abs(codes.astype(int)).max() <= LEVELS
+    assert 2 * 255 * np.abs(codes.astype(int)).max() < 2**15  # what 16 bits hold
     assert (scales > 0).all()
     steps = np.moveaxis(weights.astype(np.float64), axis, -1) / scales.astype(np.float64)
     # A half scale may be rounded down, and then the largest weight is cut a little.
-    slack = 0.5 + (LEVELS * 2**-4 if dtype is np.float16 else 1e-3)
+    slack = 0.5 + (WEIGHT_LEVELS * 2**-4 if dtype is np.float16 else 1e-3)
     assert np.abs(steps - np.moveaxis(codes, axis, -1)).max() <= slack
 
 
 def test_it_computes_what_rounding_by_hand_in_pytorch_does(
     make_resnet: Callable[..., nn.Module], make_frames: MakeFrames, tmp_path: Path
 ) -> None:
-    """Independent of Q and DQ: hooks that round inputs and weights to 255 levels."""
+    """Independent of Q and DQ: hooks that round inputs to 255 levels and weights to 127."""
     onnxruntime = pytest.importorskip("onnxruntime")
     from deblurgan.export.graph import build_model
 
@@ -215,7 +215,7 @@ def test_it_computes_what_rounding_by_hand_in_pytorch_does(
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             axes = (0, 2, 3) if isinstance(layer, nn.ConvTranspose2d) else (1, 2, 3)
-            scale = layer.weight.detach().abs().amax(axes, keepdim=True) / 127
+            scale = layer.weight.detach().abs().amax(axes, keepdim=True) / WEIGHT_LEVELS
             layer.weight.data = rounded(layer.weight.data, scale)
             layer.register_forward_pre_hook(round_input)
     frames = make_frames(64, 64)
