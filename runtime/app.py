@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -383,7 +384,13 @@ def report_many(summary: Summary, json: Path | None) -> None:
 
 
 def main() -> None:
-    status = console.run(app)
+    try:
+        status = console.run(app)
+    except Exception:  # under --debug
+        if not is_network_waited_for():
+            raise
+        traceback.print_exc()
+        status = console.OUR_FAILURE
     if is_network_waited_for():
         # That thread asks Python for the time ten times a second (PyAV's timeout): the
         # process has to end before Python does, or it would with a segmentation fault.

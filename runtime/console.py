@@ -149,7 +149,24 @@ def signals_wake(wake: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         _wake = before
-    check_interrupted()
+        check_interrupted()  # before whatever the signal has broken
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Let a signal raise all the same, where one waits for what may never come and holds no
+    lock.
+    """
+    global _wake
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before, _wake = _wake, None
+    try:
+        check_interrupted()
+        yield
+    finally:
+        _wake = before
 
 
 def check_interrupted() -> None:

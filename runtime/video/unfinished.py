@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +24,7 @@ from deblurgan.runtime.whole_file import write_whole
 LONGEST = 200  # bytes
 # Some network disks know no locks: nobody is kept out there.
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
-ENDING, LOCK, NAMED, PART = ".segment", "lock", "named", "output.part"
+ENDING, NAMED, PART = ".segment", "named", "output.part"
 
 
 class Unfinished:
@@ -41,6 +42,7 @@ class Unfinished:
             self._lock = self._take()
             # Of a run that was killed just before it could give the name.
             (self.folder / NAMED).unlink(missing_ok=True)
+        shutil.rmtree(finished_folder_of(output), ignore_errors=True)
 
     @property
     def part(self) -> Path:
@@ -104,13 +106,23 @@ class Unfinished:
         """Remove all that is finished."""
         self.segments.clear()
         for path in self.folder.iterdir():
-            if path.name != LOCK:
+            if path.name != "lock":
                 path.unlink()
 
     def remove(self) -> None:
         """Remove the folder with all that is in it, and let others have it."""
-        remove_folder(self.folder)
-        self.close()
+        if not is_named(self.folder):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.close()
+            return
+        # In one step, so that a run that is killed while it removes its files has finished.
+        finished = finished_folder_of(self.output)
+        shutil.rmtree(finished, ignore_errors=True)
+        with suppress(OSError):
+            os.rename(self.folder, finished)
+        self.close()  # network disks keep a file that is open
+        for folder in (self.folder, finished):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         """Let others have it."""
@@ -120,7 +132,7 @@ class Unfinished:
         while True:
             self.folder.mkdir(exist_ok=True)
             try:
-                lock = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR, 0o666)
+                lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o666)
             except FileNotFoundError:  # just removed by a run that is through
                 continue
             try:
@@ -149,26 +161,24 @@ def folder_of(output: Path) -> Path:
     return output.with_name(f".{name}.unfinished")
 
 
+def finished_folder_of(output: Path) -> Path:
+    """What becomes of it while it is removed."""
+    return folder_of(output).with_suffix(".finished")
+
+
+def is_named(folder: Path) -> bool:
+    """Whether what it was for has its name."""
+    return (folder / NAMED).exists() and not (folder / PART).exists()
+
+
 def was_finished(output: Path) -> bool:
     """Whether an earlier run was killed when its output had its name already; cleans up then."""
-    folder = folder_of(output)
-    if not (output.exists() and folder.is_dir()):
+    folder, finished = folder_of(output), finished_folder_of(output)
+    if not (output.exists() and (is_named(folder) if folder.exists() else finished.exists())):
         return False
-    left = {path.name for path in folder.iterdir()}
-    if left and (NAMED not in left or PART in left):
-        return False
-    remove_folder(folder)
+    for left in (folder, finished):
+        shutil.rmtree(left, ignore_errors=True)
     return True
-
-
-def remove_folder(folder: Path) -> None:
-    """In an order that lets :func:`was_finished` tell the truth wherever it breaks off."""
-    last = [LOCK, NAMED, PART]
-    with suppress(OSError):
-        paths = sorted(folder.iterdir(), key=lambda p: p.name in last and 1 + last.index(p.name))
-        for path in paths:
-            path.unlink(missing_ok=True)
-        folder.rmdir()
 
 
 def sync(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from deblurgan.export.onnx_export import ExportReport
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.backends import open_backend
 from deblurgan.runtime.contract import Frames, open_model
+from deblurgan.runtime.processor import find_instructions, read_lines
 from deblurgan.runtime.tensorrt.profiles import Profile
 from deblurgan.train.checkpoint import Checkpoint
 from deblurgan.train.evaluation import EVAL_V1, restore
@@ -312,5 +312,6 @@ def test_the_machine_is_described_without_its_owner() -> None:
     assert machine.memory > 2**28
     assert machine.processor
     assert "torch" in machine.packages
-    if Path("/proc/cpuinfo").is_file() and platform.machine() in ("x86_64", "aarch64"):
-        assert machine.instructions
+    assert machine.instructions == find_instructions()
+    if Path("/proc/cpuinfo").is_file():
+        assert read_lines("processor")

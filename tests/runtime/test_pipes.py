@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -266,6 +270,30 @@ def test_frames_come_out_while_others_still_go_in(
     assert head.startswith(b"YUV4MPEG2")
     assert rest.count(b"FRAME\n") == 8
     assert b"negative (fp32) on" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_though_nobody_reads_standard_output(
+    number: signal.Signals, make_clip: Make, negative: Path, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "in.mp4", times=[512 * i for i in range(60)])
+    process = start(clip, "-", "--model", negative)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    descriptor, full = process.stdout.fileno(), fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ)
+
+    def is_full() -> bool:
+        waiting = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0]
+        return bool(waiting > full - 2 * select.PIPE_BUF)
+
+    wait_until(is_full, process)
+    time.sleep(0.2)  # until it waits
+    process.send_signal(number)
+    process.wait(20)
+    assert process.stderr.read().endswith(b"stopped\n")
+    assert process.returncode == 130
+    process.stdout.close()
+    process.stderr.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

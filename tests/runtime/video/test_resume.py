@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -243,19 +244,19 @@ def test_a_run_killed_while_it_cleans_up_had_finished(
 ) -> None:
     """At each step of it."""
     clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
-    steps = {"unlink": Path.unlink, "rmdir": Path.rmdir}
+    steps = {name: getattr(os, name) for name in ("rename", "unlink", "rmdir")}
     left = 0
 
-    def step(name: str, path: Path, **settings: bool) -> None:
+    def step(name: str, *given: Any, **settings: Any) -> None:
         nonlocal left
         if out.exists():
             if not left:
                 raise KeyboardInterrupt  # stands in for the kill: nothing comes after it
             left -= 1
-        steps[name](path, **settings)
+        steps[name](*given, **settings)
 
     for name in steps:
-        monkeypatch.setattr(Path, name, lambda path, n=name, **s: step(n, path, **s))
+        monkeypatch.setattr(os, name, partial(step, name))
     for killed_after in range(100):
         left = killed_after
         try:
@@ -263,11 +264,24 @@ def test_a_run_killed_while_it_cleans_up_had_finished(
             break
         except KeyboardInterrupt:
             left = 100
-        assert unfinished(out).is_dir()
+        assert len(list(tmp_path.iterdir())) == 3
         assert was_finished(out)
         assert sorted(tmp_path.iterdir()) == [clip, out]
         out.unlink()
-    assert killed_after > 3  # a segment, the lock, the mark, the folder
+    assert killed_after > 3  # the new name, a segment, the lock, the folder
+
+
+def test_an_empty_folder_is_no_sign_that_a_run_had_finished(
+    make_clip: Make, tmp_path: Path
+) -> None:
+    """Whoever is killed when it has just begun leaves one, over an older file."""
+    clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    out.write_bytes(b"older")
+    unfinished(out).mkdir()
+    assert not was_finished(out)
+    run(clip, out)
+    assert out.read_bytes() != b"older"
+    assert sorted(tmp_path.iterdir()) == [clip, out]
 
 
 def test_a_segment_that_finds_no_room_does_not_cost_the_others(
