@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from deblurgan.runtime.tensorrt.device import find_device
 
+COMMAND_TIME = 240  # seconds at most
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 # What would take minutes or hours is made small; nothing else is changed.
@@ -127,6 +128,7 @@ def test_readme_has_commands() -> None:
     assert len(commands()) >= 10
 
 
+@pytest.mark.timeout(1200)  # each command has its own limit, and there are many
 def test_the_commands_of_readme_work_one_after_the_other(folder: Path) -> None:
     for command in sorted(commands(), key=needs_a_model):
         for long, short in SMALLER.items():
@@ -159,7 +161,12 @@ def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     if words[-2] == ">":
         words, target = words[:-2], folder / words[-1]
     done = subprocess.run(
-        [program, *words[1:]], cwd=folder, capture_output=True, text=True, check=False
+        [program, *words[1:]],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=COMMAND_TIME,
     )
     if target is not None:
         target.write_text(done.stdout)
