@@ -64,8 +64,6 @@ def test_each_generator_learns_four_pairs_by_heart(name: str, four_pairs: Tensor
 def test_the_adversarial_recipes_move_both_networks(
     name: str, precision: str, four_pairs: Tensor, vgg: Path
 ) -> None:
-    if precision == "bf16" and not devices.computes_bf16("cpu"):
-        pytest.skip("this processor only imitates bf16, which takes minutes")
     recipe = load_recipe(
         name, ["generator.channels=4", "generator.blocks=1", "discriminator.channels=4",
                "data.crop=40", f"training.precision={precision}"],

@@ -67,7 +67,9 @@ def for_caffe(x: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[Tensor, Tensor]:
-    random = torch.Generator().manual_seed(2)
+    # With this seed no activation is nearer than 1e-4 to a ReLU's corner or another pooled one,
+    # where a processor's way of rounding would decide which way the gradient goes.
+    random = torch.Generator().manual_seed(192)
     return tuple(torch.rand(2, 3, 21, 18, generator=random) * 2 - 1 for _ in range(2))  # type: ignore[return-value]
 
 
@@ -115,20 +117,14 @@ def test_gradients_reach_the_restored_picture_alone(pictures: tuple[Tensor, Tens
     assert sharp.grad is None
     assert all(p.grad is None and not p.requires_grad for p in loss.parameters())
 
-    # In double precision: in single one a processor's rounding decides at a ReLU near zero.
-    doubles = [x.double().requires_grad_(x is pictures[0]) for x in pictures]
-    loss.double()(*doubles).backward()
     again = pictures[0].clone().double().requires_grad_()
     target = features_by_hand(tensors, for_torchvision(pictures[1]), after_relu=False)
     made = features_by_hand(tensors, for_torchvision(again), after_relu=False)
     (made - target).square().mean().backward()
     assert restored.grad is not None
-    assert doubles[0].grad is not None
     assert again.grad is not None
-    error = (doubles[0].grad - again.grad).abs()
-    assert float(error.max() / again.grad.abs().max()) < 1e-5
-    error = restored.grad.double() - again.grad
-    assert float(error.norm() / again.grad.norm()) < 0.02
+    error = (restored.grad.double() - again.grad).abs().max()
+    assert float(error / again.grad.abs().max()) < 1e-4
 
 
 def test_the_pictures_stay_as_they_are(pictures: tuple[Tensor, Tensor]) -> None:
