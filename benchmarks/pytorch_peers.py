@@ -17,6 +17,8 @@ from deblurgan.runtime.processor import find_instructions
 from deblurgan.train.networks import Generator, ResNetGenerator
 
 SIDE = {"cpu": 2048, "cuda": 8192}  # of the square matrices
+# Without one of these a product of int8 takes minutes, and is the peak of nothing.
+INT8_INSTRUCTIONS = {"VNNI", "AMX", "dot products", "i8mm"}
 COPIED = 256 << 20  # bytes, far more than a cache holds
 COMPILERS = ("g++", "clang++", "c++")
 
@@ -169,9 +171,19 @@ def device_memory() -> int | None:
 
 
 def open_product(workload: Workload) -> Subject:
-    """A square matrix product in the precision that ``workload.engine`` names."""
+    """A square matrix product in the precision that ``workload.engine`` names. Raises
+    :class:`DeblurError` for int8 on a processor without instructions for it.
+    """
     set_up(workload)
     side, device, precision = SIDE[workload.device], workload.device, workload.engine
+    known = set(find_instructions())
+    if precision == "int8" and device != CUDA and known and not known & INT8_INSTRUCTIONS:
+        raise DeblurError(
+            "a product of int8",
+            expected="a processor with instructions for it",
+            found=f"one with {', '.join(sorted(known))} alone",
+            remedy="read the times: int8 rows have no share of peak",
+        )
     wait = waiting(device)
     product: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = torch.mm
     if precision == "int8":

@@ -135,10 +135,12 @@ def stopping_with(stop: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def signals_wake(wake: Callable[[], None]) -> Iterator[None]:
+def signals_wake(wake: Callable[[], None] | None) -> Iterator[None]:
     """Let a signal call ``wake`` and raise nothing before the end, for threads that share
     locks: raised between taking one and holding it, the exception would leave it locked for
     ever. Whoever is woken looks with :func:`check_interrupted`.
+
+    With None it raises again, where one waits for what may never come and holds no lock.
     """
     global _wake
     if threading.current_thread() is not threading.main_thread():
@@ -146,27 +148,11 @@ def signals_wake(wake: Callable[[], None]) -> Iterator[None]:
         return
     before, _wake = _wake, wake
     try:
-        yield
-    finally:
-        _wake = before
-        check_interrupted()  # before whatever the signal has broken
-
-
-@contextmanager
-def signals_raise() -> Iterator[None]:
-    """Let a signal raise all the same, where one waits for what may never come and holds no
-    lock.
-    """
-    global _wake
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before, _wake = _wake, None
-    try:
         check_interrupted()
         yield
     finally:
         _wake = before
+        check_interrupted()  # before whatever the signal has broken
 
 
 def check_interrupted() -> None:

@@ -13,7 +13,7 @@ from av import VideoFormat, VideoFrame
 from numpy.typing import NDArray
 
 from deblurgan.runtime.compare import Comparison
-from deblurgan.runtime.console import signals_raise
+from deblurgan.runtime.console import signals_wake
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.disk import writing_to
 from deblurgan.runtime.errors import DeblurError
@@ -72,7 +72,7 @@ class PipeSink(FrameSink):
         waiting for a reader whatever signal arrives.
         """
         left = content.data.cast("B")
-        with writing_to(STANDARD_OUTPUT), signals_raise():
+        with writing_to(STANDARD_OUTPUT), signals_wake(None):
             while left:
                 left = left[os.write(self._descriptor, left) :]
 

@@ -16,6 +16,7 @@ from deblurgan.benchmarks.peak import (
     share_of_peak,
 )
 from deblurgan.benchmarks.workload import Workload, open_workload
+from deblurgan.runtime.errors import DeblurError
 
 FP32 = Peak("product", "fp32", "cpu", 2, 100e9, 15, "PyTorch")
 INT8 = Peak("product", "int8", "cpu", 2, 400e9, 15, "PyTorch")
@@ -69,11 +70,25 @@ def test_a_peak_tells_what_a_call_of_it_does(kind: str, monkeypatch: pytest.Monk
     peers = pytest.importorskip("deblurgan.benchmarks.pytorch_peers")
     monkeypatch.setattr(peers, "SIDE", {"cpu": 64})
     monkeypatch.setattr(peers, "COPIED", 1 << 16)
+    monkeypatch.setattr(peers, "find_instructions", lambda: ("AVX2", "VNNI"))
     with ExitStack() as undo:
         workload = Workload("copy") if kind == "copy" else Workload("product", engine=kind)
         subject = open_workload(workload, undo)
         subject.call()
     assert subject.operations == (2 << 16 if kind == "copy" else 2 * 64**3)
+
+
+@pytest.mark.usefixtures("threads_as_before")
+def test_a_product_of_int8_that_would_take_minutes_is_not_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    peers = pytest.importorskip("deblurgan.benchmarks.pytorch_peers")
+    monkeypatch.setattr(peers, "find_instructions", lambda: ("AVX2", "AVX-512"))
+    monkeypatch.setattr(peers, "SIDE", {"cpu": 64})
+    with pytest.raises(DeblurError, match="instructions for it, found one with AVX-512, AVX2"):
+        peers.open_product(Workload("product", engine="int8"))
+    monkeypatch.setattr(peers, "find_instructions", lambda: ())  # who knows
+    assert peers.open_product(Workload("product", engine="int8")).operations == 2 * 64**3
 
 
 def test_ways_that_mean_nothing_on_a_processor_are_refused(
