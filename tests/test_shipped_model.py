@@ -47,6 +47,7 @@ def test_gopro_pairs_come_nearer_to_the_sharp_picture(
 
 @pytest.mark.parametrize("name", ["Flower.png", "Istanbul.png"])
 def test_int8_makes_the_picture_of_fp32_on_every_processor(shared: Path, name: str) -> None:
+    pytest.importorskip("openvino")
     blurred = read(shared / "data/gopro/blur" / name)
     pictures = []
     for model in ("edge-fp32", "edge-int8"):
