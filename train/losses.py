@@ -83,6 +83,17 @@ def charbonnier(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tenso
     return ((restored - sharp).square() + epsilon**2).sqrt().mean()
 
 
+def negative_psnr(restored: Tensor, sharp: Tensor, epsilon: float = 1e-4) -> Tensor:
+    """Mean of ``10 log10(MSE + epsilon)`` over the pictures ``[N, C, H, W]``, in dB, in
+    fp32 at least (HINet, Chen et al. 2021).
+
+    A picture counts by how many dB it gains, be its blur long or short; with ``epsilon``
+    one that is sharp to 46 dB (in [-1, 1]) hardly counts any more.
+    """
+    error = (at_least_fp32(restored) - sharp).square().flatten(1).mean(1)
+    return 10 * (error + epsilon).log10().mean()
+
+
 def critic_loss(loss: str, real: Tensor, fake: Tensor) -> Tensor:
     """The discriminator's loss by its scores, in fp32 at least.
 

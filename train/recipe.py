@@ -47,7 +47,10 @@ class LossSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = DOCUMENTED
 
     pixel: float = 0.0
-    """Weight of the Charbonnier distance between the pixels, in [-1, 1]."""
+    """Weight of the distance between the pixels, in [-1, 1]."""
+    distance: Literal["charbonnier", "psnr"] = "charbonnier"
+    """charbonnier, a smooth L1; or psnr: of each picture, in dB below 0. It is some
+    hundred times as large."""
     content: float = 100.0
     """Weight of the squared distance between VGG's features."""
     adversarial: float = 1.0

@@ -15,7 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from deblurgan.train.losses import Critic, charbonnier
+from deblurgan.train.losses import Critic, charbonnier, negative_psnr
 from deblurgan.train.networks import Generator, build_discriminator, build_generator
 from deblurgan.train.recipe import OptimiserSettings, Recipe
 from deblurgan.train.vgg import ContentLoss, VggWeights, load_vgg
@@ -106,7 +106,8 @@ def train_step(
     total = restored.new_zeros(())
     with fabric.autocast():
         if recipe.loss.pixel:
-            losses["pixel"] = charbonnier(restored, sharp)
+            distance = {"charbonnier": charbonnier, "psnr": negative_psnr}[recipe.loss.distance]
+            losses["pixel"] = distance(restored, sharp)
             total = total + recipe.loss.pixel * losses["pixel"]
         if players.content is not None:
             losses["content"] = players.content(restored, sharp)

@@ -21,7 +21,9 @@ from deblurgan.train.losses import (
     critic_loss,
     generator_loss,
     gradient_penalty,
+    negative_psnr,
 )
+from deblurgan.train.metrics import psnr
 from deblurgan.train.networks import (
     DenseDiscriminator,
     DenseSettings,
@@ -91,6 +93,33 @@ def test_charbonnier_is_a_smooth_distance() -> None:
     expected = np.mean([1e-3, math.hypot(0.5, 1e-3), math.hypot(0.1, 1e-3)])
     assert charbonnier(restored, sharp).item() == pytest.approx(expected, rel=1e-12)
     assert charbonnier(restored, restored, 0.2).item() == pytest.approx(0.2, rel=1e-12)
+
+
+def test_negative_psnr_is_the_metrics_mean_over_pictures() -> None:
+    random = np.random.default_rng(3)
+    sharp = torch.from_numpy(random.integers(0, 256, (3, 3, 6, 7), dtype=np.uint8))
+    noise = torch.from_numpy(random.integers(-9, 10, (3, 3, 6, 7)))
+    restored = (sharp + noise * torch.tensor([1, 2, 4]).view(3, 1, 1, 1)).clamp(0, 255).byte()
+    loss = negative_psnr(restored / 127.5 - 1, sharp / 127.5 - 1, 0.0).item()
+    figures = [psnr(*pair) for pair in zip(restored, sharp, strict=True)]
+    # Levels span 2 in [-1, 1]: 6.02 dB above the metric's span of 1.
+    assert loss == pytest.approx(20 * math.log10(2) - np.mean(figures), abs=1e-4)
+
+
+def test_negative_psnr_of_a_perfect_picture_is_finite_and_its_gradient_nothing() -> None:
+    restored = torch.zeros(1, 3, 4, 4, requires_grad=True)
+    loss = negative_psnr(restored, torch.zeros(1, 3, 4, 4))
+    loss.backward()
+    assert loss.item() == pytest.approx(-40)
+    assert restored.grad is not None
+    assert not restored.grad.any()
+
+
+def test_negative_psnr_is_taken_in_single_precision() -> None:
+    sharp = torch.zeros(2, 3, 64, 64)
+    half = torch.full((2, 3, 64, 64), 0.01, dtype=torch.bfloat16)
+    exact = 10 * math.log10(float(half[0, 0, 0, 0]) ** 2 + 1e-4)
+    assert negative_psnr(half, sharp).item() == pytest.approx(exact, rel=1e-5)
 
 
 def log_sigmoid(x: float) -> float:

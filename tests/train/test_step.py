@@ -38,11 +38,16 @@ def four_pairs(picture: Tensor) -> Tensor:
     return torch.stack(crops)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_each_generator_learns_four_pairs_by_heart(name: str, four_pairs: Tensor) -> None:
+@pytest.mark.parametrize(
+    ("name", "distance"), [*((name, "charbonnier") for name in SMALL), ("edge", "psnr")]
+)
+def test_each_generator_learns_four_pairs_by_heart(
+    name: str, distance: str, four_pairs: Tensor
+) -> None:
     recipe = load_recipe(
         "edge", [*SMALL[name], *(["generator.dropout=0"] if name != "edge" else []),
-                 "optimiser.learning_rate=2e-3", "training.precision=fp32"],
+                 "optimiser.learning_rate=2e-3", "training.precision=fp32",
+                 f"loss.distance={distance}"],
     )  # fmt: skip
     torch.manual_seed(1)
     fabric = make_fabric(Devices("cpu"), recipe.training)
