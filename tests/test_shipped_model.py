@@ -30,7 +30,7 @@ def psnr(a: Picture, b: Picture) -> float:
     return 10 * math.log10(255**2 / np.square(a.astype(float) - b).mean())
 
 
-@pytest.mark.parametrize(("name", "gain"), [("Flower.png", 0.35), ("Istanbul.png", 1.8)])
+@pytest.mark.parametrize(("name", "gain"), [("Flower.png", 0.4), ("Istanbul.png", 1.9)])
 def test_gopro_pairs_come_nearer_to_the_sharp_picture(
     shared: Path, deblur: Deblurrer, name: str, gain: float
 ) -> None:
@@ -62,7 +62,7 @@ def test_eval_v1_blur_gets_less(shared: Path, deblur: Deblurrer) -> None:
     found = pictures.find_pictures("photos", shared / "data/eval/kodak24", limit=8)
     (result,) = quality.measure_quality({"edge": deblur}, found, with_cw_ssim=False)
     mean = result.mean
-    assert mean.psnr_after > mean.psnr_before + 0.4
+    assert mean.psnr_after > mean.psnr_before + 0.6
     assert mean.ssim_after > mean.ssim_before
 
 
