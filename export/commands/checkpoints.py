@@ -33,6 +33,13 @@ CalibrationOption = Annotated[
         help="int8: pictures or a clip like those to be deblurred, to take its ranges from.",
     ),
 ]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|min-max|entropy|percentile",
+        help="int8: how ranges are taken. Default: auto, which compares all three.",
+    ),
+]
 SkipOption = Annotated[
     str,
     typer.Option(
@@ -92,8 +99,7 @@ def read_request(
     that would change nothing.
     """
     check_choice("--precision", precision, PRECISIONS)
-    if method is not None:
-        check_choice("--method", method, METHODS)
+    chosen = check_method(method)
     if not precision.startswith("int8"):
         given = {"--calibration": calibration, "--pairs": pairs, "--method": method}
         refuse_idle(
@@ -119,10 +125,17 @@ def read_request(
     usual = QuantisationRequest(calibration, pairs)
     return replace(
         usual,
-        method=cast("Method", method or usual.method),
+        method=chosen,
         max_drop=usual.max_drop if max_drop is None else max_drop,
         max_ssim_drop=usual.max_ssim_drop if max_ssim_drop is None else max_ssim_drop,
     )
+
+
+def check_method(method: str | None) -> Method | Literal["auto"]:
+    """How int8's ranges are to be taken; :class:`DeblurError` for what is no way to."""
+    if method is not None:
+        check_choice("--method", method, METHODS)
+    return cast('Method | Literal["auto"]', method or "auto")
 
 
 def refuse_idle(given: Mapping[str, object], expected: str, found: str, add: str) -> None:

@@ -12,8 +12,10 @@ from deblurgan.export.commands.checkpoints import (
     CalibrationOption,
     CheckpointArgument,
     DropoutOption,
+    MethodOption,
     SkipOption,
     StatisticsOption,
+    check_method,
     read_checkpoint,
 )
 from deblurgan.export.commands.rows import echo_rows
@@ -45,6 +47,7 @@ def ladder_command(
     max_drop: Annotated[
         float, typer.Option(metavar="DB", min=0.0, help="PSNR that int8 may lose there, in dB.")
     ] = 0.1,
+    method: MethodOption = None,
     size: Annotated[
         str, typer.Option(metavar="WIDTHxHEIGHT", help="Frames that are timed.")
     ] = "1280x720",
@@ -82,6 +85,7 @@ def ladder_command(
     """
     require("export", "skimage", "jinja2")
     timed = parse_size(size)
+    chosen = check_method(method)
     loaded = read_checkpoint(checkpoint, skip, statistics, no_dropout)
     from deblurgan.export.ladder import HTML, Measuring, climb
 
@@ -95,6 +99,7 @@ def ladder_command(
             title=title,
             note=note,
             licence=licence,
+            method=chosen,
             max_drop=max_drop,
             show=show,
             measuring=Measuring(size=timed, seconds=seconds, pictures=pictures),

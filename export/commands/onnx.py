@@ -12,6 +12,7 @@ from deblurgan.export.commands.checkpoints import (
     CalibrationOption,
     CheckpointArgument,
     DropoutOption,
+    MethodOption,
     SkipOption,
     StatisticsOption,
     read_checkpoint,
@@ -67,13 +68,7 @@ def onnx_command(
             metavar="SSIM", min=0.0, help="int8: SSIM it may lose on --pairs. Default: 0.002."
         ),
     ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|min-max|entropy|percentile",
-            help="int8: how ranges are taken. Default: auto, which compares all three.",
-        ),
-    ] = None,
+    method: MethodOption = None,
     size: Annotated[
         str | None,
         typer.Option(metavar="WIDTHxHEIGHT", help="Freeze the frame size, in pixels."),
