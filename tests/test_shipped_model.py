@@ -66,6 +66,16 @@ def test_eval_v1_blur_gets_less(shared: Path, deblur: Deblurrer) -> None:
     assert mean.ssim_after > mean.ssim_before
 
 
+def test_stripes_are_not_all_taken_for_streaks(shared: Path, deblur: Deblurrer) -> None:
+    torch = pytest.importorskip("torch")
+    evaluation = pytest.importorskip("deblurgan.train.evaluation")
+    index, name = 92, "img_093.jpg"  # a floor of slanting stripes
+    sharp = read(shared / "data/eval/urban100" / name)
+    picture = torch.from_numpy(sharp).permute(2, 0, 1)
+    blurred = evaluation.EVAL_V1.blur(picture, index).permute(1, 2, 0).contiguous().numpy()
+    assert psnr(deblur(blurred), sharp) > psnr(blurred, sharp)
+
+
 @pytest.mark.parametrize("name", ["05.png", "19.png", "23.png"])
 def test_sharp_stays_sharp_without_colour_shift_grid_or_border(
     shared: Path, deblur: Deblurrer, name: str
