@@ -49,8 +49,8 @@ class LossSettings:
     pixel: float = 0.0
     """Weight of the distance between the pixels, in [-1, 1]."""
     distance: Literal["charbonnier", "psnr"] = "charbonnier"
-    """charbonnier, a smooth L1; or psnr: of each picture, in dB below 0. It is some
-    hundred times as large."""
+    """charbonnier, a smooth L1; or psnr, each picture's own, negated: in dB, some hundred
+    times as large."""
     content: float = 100.0
     """Weight of the squared distance between VGG's features."""
     adversarial: float = 1.0
