@@ -37,7 +37,7 @@ MethodOption = Annotated[
     str | None,
     typer.Option(
         metavar="auto|min-max|entropy|percentile",
-        help="int8: how ranges are taken. Default: auto, which compares all three.",
+        help="int8: how ranges are taken. Default: auto, the nearest to fp32 of the three.",
     ),
 ]
 SkipOption = Annotated[

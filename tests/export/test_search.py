@@ -54,7 +54,7 @@ def test_without_pairs_every_layer_is_int8_and_methods_are_compared_with_fp32(
     assert choice.names == tuple(x.name for x in find_layers(onnx.load(edge_fp32[1].path)))
     assert set(choice.methods) == {"min-max", "percentile", "entropy"}
     assert choice.methods[choice.method] == max(choice.methods.values()) > 30
-    assert (choice.against, choice.drop) == ("fp32", None)
+    assert choice.drop is None
     assert {what for *_, what in told} == {"calibrating", "comparing calibrations"}
     assert all(0 < done <= total for done, total, _ in told)
 
@@ -93,7 +93,7 @@ def test_with_pairs_the_harmful_layer_is_put_back_and_no_more(
     assert choice.drop is not None
     assert choice.drop.psnr <= 0.05
     assert choice.drop.ssim <= 0.002
-    assert (choice.pairs, choice.against) == (10, "sharp")
+    assert choice.pairs == 10
     assert "measuring layers" in told
     assert "putting layers back" in told
     stored = json.loads(json.dumps(choice.to_json()))
@@ -145,16 +145,29 @@ def test_a_layer_that_harms_ssim_alone_is_put_back(made_up: MadeUpSearch) -> Non
     assert drop.ssim == pytest.approx(0)
 
 
-def test_with_pairs_candidates_are_held_against_sharp_pictures(
-    edge_fp32: Exported, calibrated: Calibration, pairs: Path
+def test_methods_are_held_against_fp32_and_layers_against_sharp_pictures(
+    edge_fp32: Exported,
+    calibrated: Calibration,
+    pairs: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    read, model = read_pairs(pairs, 16), onnx.load(edge_fp32[1].path)
-    sample = search.make_sample(model, edge_fp32[1].card, calibrated, read)
-    assert np.array_equal(sample.pictures[1], read.blurred[2])
-    assert np.array_equal(sample.wanted[1], read.sharp[2])
-    without = search.make_sample(model, edge_fp32[1].card, calibrated, None)
-    assert np.array_equal(without.pictures[0], calibrated.frames[0])
-    assert without.measure(model).psnr == 100
+    trials: list[Trial] = []
+
+    class Watched(Trial):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            trials.append(self)
+
+    monkeypatch.setattr(search, "Trial", Watched)
+    read = read_pairs(pairs, 16)
+    choose(edge_fp32, QuantisationRequest(calibrated.source, pairs, "min-max"), calibrated)
+    fp32, methods, layers, whole = trials
+    made = fp32.run(onnx.load(edge_fp32[1].path))
+    assert all(np.array_equal(a, b) for a, b in zip(methods.wanted, made, strict=True))
+    for trial in (fp32, methods, layers):
+        assert np.array_equal(trial.pictures[1], read.blurred[2])
+    assert np.array_equal(layers.wanted[1], read.sharp[2])
+    assert all(np.array_equal(a, b) for a, b in zip(whole.wanted, read.sharp, strict=True))
 
 
 def test_limits_that_no_layer_meets_are_refused(made_up: MadeUpSearch) -> None:
