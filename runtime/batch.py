@@ -33,9 +33,10 @@ class Summary:
     failed: list[tuple[Path, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
-        words = [f"{len(self.reports)} clips deblurred"]
-        if self.there:
-            words.append(f"{len(self.there)} were there already")
+        done, there = len(self.reports), len(self.there)
+        words = [f"{done} clip{'' if done == 1 else 's'} deblurred"]
+        if there:
+            words.append(f"{there} {'was' if there == 1 else 'were'} there already")
         if self.failed:
             words.append(f"{len(self.failed)} failed: {', '.join(p.name for p, _ in self.failed)}")
         return "; ".join(words)

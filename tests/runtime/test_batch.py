@@ -81,7 +81,7 @@ def test_what_is_there_is_left_alone(
     assert deblur(clips, out, "--model", negative) == 0
     assert (out / "a.mp4").read_text() == "precious"
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"{out}: 2 clips deblurred; 1 were there already"
+    assert said == f"{out}: 2 clips deblurred; 1 was there already"
     assert deblur(clips, out, "--model", negative, "-y") == 0
     assert count(out / "a.mp4") == 4
 
@@ -281,6 +281,6 @@ def test_a_batch_that_is_stopped_goes_on(
     _, said = again.communicate(timeout=60)
     assert again.returncode == 0, said
     assert "going on after " in said
-    assert said.splitlines()[-1] == f"{out}: 2 clips deblurred; 1 were there already"
+    assert said.splitlines()[-1] == f"{out}: 2 clips deblurred; 1 was there already"
     assert names(out) == ["a.mp4", "b.mp4", "c.mp4"]
     assert [count(p) for p in sorted(out.iterdir())] == [4, 700, 4]
