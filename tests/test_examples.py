@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+Run = Callable[..., None]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    def run(script: str, *arguments: object) -> None:
+        monkeypatch.setattr("sys.argv", [script, *map(str, arguments)])
+        runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    for number, (height, width) in enumerate([(260, 300), (300, 270)]):
+        coarse = random.integers(30, 226, (8, 8, 3), np.uint8)
+        grain = random.normal(0, 5, (height, width, 3))
+        cv2.imwrite(
+            str(folder / f"{number}.png"),
+            (cv2.resize(coarse, (width, height)) + grain).astype(np.uint8),
+        )
+    return folder
+
+
+def fine_detail(picture: np.ndarray) -> float:
+    return float(cv2.Laplacian(picture.astype(np.float32), cv2.CV_32F).std())
+
+
+def test_hard_photographs_are_patterns_and_soft_ones(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    run("hard_photos.py", photos, tmp_path / "hard", "--count", 10)
+    made = sorted(path.stem for path in (tmp_path / "hard").iterdir())
+    patterns, soft = ["000", "001", "002", "005", "006", "007"], ["003", "004", "008", "009"]
+    assert made == [f"pattern-{n}" for n in patterns] + [f"soft-{n}" for n in soft]
+    for name in made:
+        picture = cv2.imread(str(tmp_path / "hard" / f"{name}.png"))
+        photo = cv2.imread(str(photos / f"{int(name[-3:]) % 2}.png"))
+        assert picture.shape == photo.shape
+        kept = (np.abs(picture.astype(int) - photo).max(2) <= 1).mean()
+        if name.startswith("pattern"):
+            assert 0.05 < kept < 0.6
+        else:
+            assert 0.1 < kept < 0.9
+            assert fine_detail(picture) < fine_detail(photo)
+
+
+def test_hard_photographs_are_the_same_for_the_same_seed(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    for folder, seed in (("one", 1), ("again", 1), ("other", 2)):
+        run("hard_photos.py", photos, tmp_path / folder, "--count", 1, "--seed", seed)
+    one, again, other = (
+        (tmp_path / folder / "pattern-000.png").read_bytes() for folder in ("one", "again", "other")
+    )
+    assert one == again
+    assert one != other
+
+
+def test_what_are_no_photographs_is_refused(run: Run, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="empty: expected photographs"):
+        run("hard_photos.py", tmp_path / "empty", tmp_path / "hard")
+    with pytest.raises(SystemExit, match="nothing: expected photographs"):
+        run("hard_photos.py", tmp_path / "nothing", tmp_path / "hard")
+    cv2.imwrite(str(photos / "0.png"), np.zeros((100, 400, 3), np.uint8))
+    with pytest.raises(SystemExit, match=r"0\.png: expected .* at least 256 .*found 400x100"):
+        run("hard_photos.py", photos, tmp_path / "hard")
+    (photos / "0.png").write_bytes(b"no picture")
+    with pytest.raises(SystemExit, match=r"0\.png: expected .*, found no picture"):
+        run("hard_photos.py", photos, tmp_path / "hard")
