@@ -58,7 +58,8 @@ def laid_with_pattern(photo: Picture, random: np.random.Generator) -> Picture:
     share = pattern(height, width, random)[..., None]
     dark, bright = colours(photo, random)
     shade = cv2.GaussianBlur(photo.mean(2), (0, 0), width / 24)[..., None]
-    laid = (dark + (bright - dark) * share) * (0.3 + 0.7 * shade / shade.max())
+    lit = shade / max(float(shade.max()), 1e-6)  # a photograph may be black
+    laid = (dark + (bright - dark) * share) * (0.3 + 0.7 * lit)
     grain = random.normal(0, 0.02, (height, width, 1)) * laid
     before = blobs(height, width, random, covered=random.uniform(0.1, 0.5))[..., None]
     return (photo * before + (laid + grain) * (1 - before)).astype(np.float32)

@@ -72,6 +72,13 @@ def test_hard_photographs_are_the_same_for_the_same_seed(
     assert one != other
 
 
+def test_a_black_photograph_gets_a_pattern(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos/night.png"), np.zeros((300, 300, 3), np.uint8))
+    run("hard_photos.py", tmp_path / "photos", tmp_path / "hard", "--count", 1)
+    assert cv2.imread(str(tmp_path / "hard/pattern-000.png")).max() > 20
+
+
 def test_what_are_no_photographs_is_refused(run: Run, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="empty: expected photographs"):
