@@ -367,9 +367,10 @@ def test_ctrl_c_is_left_to_the_program(pairs: PairSource) -> None:
 
 
 def test_a_killed_worker_is_told(pairs: PairSource) -> None:
+    before = set(multiprocessing.active_children())  # of other tests, not yet gone
     with closing(batches(make(pairs), batch=2, first=0, workers=2)) as made:
         next(made)
-        worker = multiprocessing.active_children()[0]
+        worker = (set(multiprocessing.active_children()) - before).pop()
         # Or, where DataLoader's own signal handler is the first to see it, its RuntimeError.
         with pytest.raises((DeblurError, RuntimeError), match=r"worker"):
             kill_and_go_on(worker.pid, made)
