@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image
+from deblurgan.train.picture_files import list_pictures, read_picture
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SMALLEST = 256  # pixels a side
 FINER = 2  # times as many pixels a side are drawn and then averaged
 PATTERN_SHARE = 0.6
@@ -37,19 +38,25 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=160)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    photos = sorted(path for path in asked.photos.glob("*") if path.suffix.lower() in SUFFIXES)
-    if not photos:
-        raise SystemExit(f"{asked.photos}: expected photographs ({', '.join(sorted(SUFFIXES))})")
-    asked.hard.mkdir(parents=True, exist_ok=True)
-    for number in range(asked.count):
-        random = np.random.default_rng([asked.seed, number])
+    try:
+        write_hard(asked.photos, asked.hard, asked.count, asked.seed)
+    except DeblurError as error:
+        raise SystemExit(str(error)) from None
+    print(f"{asked.hard}: {asked.count} photographs")
+
+
+def write_hard(folder: Path, hard: Path, count: int, seed: int) -> None:
+    """Raises ``DeblurError`` for what is no photograph, or too small a one."""
+    photos = list_pictures(folder)
+    hard.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        random = np.random.default_rng([seed, number])
         photo = read_light(photos[number % len(photos)])
         if number % 5 < round(5 * PATTERN_SHARE):
             name, light = "pattern", laid_with_pattern(photo, random)
         else:
             name, light = "soft", out_of_focus(photo, random)
-        save_image(asked.hard / f"{name}-{number:03}.png", coded(light))
-    print(f"{asked.hard}: {asked.count} photographs")
+        save_image(hard / f"{name}-{number:03}.png", coded(light))
 
 
 def laid_with_pattern(photo: Picture, random: np.random.Generator) -> Picture:
@@ -133,13 +140,17 @@ def blobs(height: int, width: int, random: np.random.Generator, covered: float) 
 
 
 def read_light(path: Path) -> Picture:
-    """A photograph in linear light, ``[H, W, 3]``, from 0 to 1."""
-    pixels = cv2.imread(str(path))
-    found = "no picture" if pixels is None else f"{pixels.shape[1]}x{pixels.shape[0]}"
-    if pixels is None or min(pixels.shape[:2]) < SMALLEST:
-        wanted = f"a photograph of at least {SMALLEST} pixels a side"
-        raise SystemExit(f"{path}: expected {wanted}, found {found}; remove it")
-    return np.asarray((pixels / np.float32(255)) ** 2.2, np.float32)
+    """A photograph in linear light, ``[H, W, 3]``, BGR, from 0 to 1."""
+    pixels = read_picture(path).permute(1, 2, 0).numpy()[..., ::-1]
+    height, width = pixels.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise DeblurError(
+            path,
+            expected=f"a photograph of at least {SMALLEST} pixels a side",
+            found=f"{width}x{height}",
+            remedy="remove it",
+        )
+    return np.ascontiguousarray((pixels / np.float32(255)) ** 2.2, np.float32)
 
 
 def coded(light: Picture) -> NDArray[np.uint8]:

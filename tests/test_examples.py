@@ -81,13 +81,13 @@ def test_a_black_photograph_gets_a_pattern(run: Run, tmp_path: Path) -> None:
 
 def test_what_are_no_photographs_is_refused(run: Run, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SystemExit, match="empty: expected photographs"):
+    with pytest.raises(SystemExit, match="empty: expected pictures"):
         run("hard_photos.py", tmp_path / "empty", tmp_path / "hard")
-    with pytest.raises(SystemExit, match="nothing: expected photographs"):
+    with pytest.raises(SystemExit, match=r"nothing: expected .*folder"):
         run("hard_photos.py", tmp_path / "nothing", tmp_path / "hard")
     cv2.imwrite(str(photos / "0.png"), np.zeros((100, 400, 3), np.uint8))
     with pytest.raises(SystemExit, match=r"0\.png: expected .* at least 256 .*found 400x100"):
         run("hard_photos.py", photos, tmp_path / "hard")
     (photos / "0.png").write_bytes(b"no picture")
-    with pytest.raises(SystemExit, match=r"0\.png: expected .*, found no picture"):
+    with pytest.raises(SystemExit, match=r"0\.png: expected .*, found .*decode"):
         run("hard_photos.py", photos, tmp_path / "hard")
