@@ -155,6 +155,24 @@ def signals_wake(wake: Callable[[], None] | None) -> Iterator[None]:
         check_interrupted()  # before whatever the signal has broken
 
 
+@contextmanager
+def signals_wait() -> Iterator[None]:
+    """Let a signal raise nothing before the end, while something is made that nobody holds
+    yet, or is cleared away.
+    """
+    global _wake
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before, _wake, had_arrived = _wake, lambda: None, _interrupted.is_set()
+    try:
+        yield
+    finally:
+        _wake = before
+        if not had_arrived:
+            check_interrupted()
+
+
 def check_interrupted() -> None:
     """For long loops: raise what native code may have swallowed. ONNX Runtime,
     for one, turns any exception that arrives while it is imported into ImportError.

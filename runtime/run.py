@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ def run_on_video(job: Job, deblurrer: Deblurrer) -> RunReport:
     """Deblur it and say how it went."""
     # What is read once is kept as far as it came.
     live = LiveFrames(job.max_latency) if job.source.is_stream else None
-    with open_source(job) as source, telling_what_is_kept(open_sink(job, source), job) as sink:
+    with open_source(job) as source, ExitStack() as opened:
+        with console.signals_wait():
+            sink = opened.enter_context(telling_what_is_kept(open_sink(job, source), job))
         # One frame after the other is sooner there, several are more a second.
         overlap = job.max_latency is None
         with watching_builds() as deblurrer.progress:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from deblurgan.runtime import console
 from deblurgan.runtime.contract import Model
 from deblurgan.runtime.job import (
     Job,
@@ -35,7 +37,9 @@ class Workers:
 
 def run_on_workers(job: Job, model: Model, pool: WorkerPool, *, is_alone: bool) -> RunReport:
     """The same with segments that workers make; unless it ``is_alone``, it shows no bar."""
-    with open_source(job) as source, telling_what_is_kept(open_sink(job, source), job) as sink:
+    with open_source(job) as source, ExitStack() as opened:
+        with console.signals_wait():
+            sink = opened.enter_context(telling_what_is_kept(open_sink(job, source), job))
         assert isinstance(sink, VideoSink), "others are refused before"
         task = Task(
             source.input, source.identity, source.size, job.span, sink.layout, job.compare,

@@ -10,6 +10,7 @@ from types import TracebackType
 from av import VideoFrame
 
 from deblurgan.runtime.compare import Comparison
+from deblurgan.runtime.console import signals_wait
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.disk import DiskError, writing_to
 from deblurgan.runtime.errors import DeblurError, Failure
@@ -63,12 +64,12 @@ class VideoSink(FrameSink):
             self.left_out = [*source.left_out, *self.encoder.lost, *muxer.left_out]
             muxer.close()
             self._unfinished.part.unlink(missing_ok=True)
+            self._segments = SegmentEncoder(
+                path, self.layout, source, comparison, self._unfinished.begin, self._note
+            )
         except BaseException:
             self._unfinished.remove()
             raise
-        self._segments = SegmentEncoder(
-            path, self.layout, source, comparison, self._unfinished.begin, self._note
-        )
 
     def go_on(self, job: Mapping[str, str]) -> int:
         """Take over what an earlier run of the same job left; the frames of it. ``job`` names
@@ -148,14 +149,15 @@ class VideoSink(FrameSink):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._segments.abort()
         # What is wrong with the input will be so again.
         is_worth_it = not isinstance(error, DeblurError) or isinstance(error, DiskError)
-        if self.keep and is_worth_it and self._unfinished.segments:
-            self.kept_seconds = LENGTH * len(self._unfinished.segments)
-            self._unfinished.close()
-        else:
-            self._unfinished.remove()
+        with signals_wait():
+            self._segments.abort()
+            if self.keep and is_worth_it and self._unfinished.segments:
+                self.kept_seconds = LENGTH * len(self._unfinished.segments)
+                self._unfinished.close()
+            else:
+                self._unfinished.remove()
 
     def _open_muxer(self) -> VideoMuxer:
         return VideoMuxer(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import FrameType
 
 import av
 import cv2
@@ -174,6 +175,49 @@ def test_a_signal_leaves_nothing_behind(
     assert process.returncode == 130
     assert said.splitlines()[-1] == "stopped"
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize(
+    "first", [pytest.param(n, marks=() if n == 7 else pytest.mark.slow) for n in range(40)]
+)
+def test_whenever_a_signal_arrives_nothing_is_left_behind(
+    make_clip: Make, negative: Path, tmp_path: Path, first: int
+) -> None:
+    """At every fortieth step of the program from where the output has its folder."""
+    words = [make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", "--model", negative, "-q"]
+    words += ["--no-resume", "--backend", "onnxruntime"]
+    for number in range(first, 400, 40):
+        interrupt = SignalAtStep(number, tmp_path / ".out.mp4.unfinished")
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            status = deblur_video(*words)
+        finally:
+            sys.settrace(before)
+        assert interrupt.arrived_in, "it ran to its end"
+        assert status == 130
+        assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"], interrupt.arrived_in
+
+
+class SignalAtStep:
+    """Sends SIGINT to this process at one step of the files that make and clear ``folder``,
+    counted from when it is there; ``arrived_in`` is the place.
+    """
+
+    FILES = "run.py", "job.py", "sink.py", "unfinished.py", "encoder.py", "contextlib.py"
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self.left, self.folder, self.arrived_in = number, folder, ""
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> SignalAtStep | None:
+        if not frame.f_code.co_filename.endswith(self.FILES):
+            return None
+        if not self.arrived_in and os.path.lexists(self.folder):
+            self.left -= 1
+            if self.left < 0:
+                self.arrived_in = f"{frame.f_code.co_name}, line {frame.f_lineno}"
+                os.kill(os.getpid(), signal.SIGINT)
+        return self
 
 
 def test_a_full_disk_is_said(make_clip: Make, negative: Path, tmp_path: Path) -> None:
