@@ -128,3 +128,19 @@ def test_the_first_signal_may_end_what_ends_well() -> None:
             pass
         assert signal.getsignal(signal.SIGINT) is before
     assert stopped == [1]
+
+
+def test_a_signal_waits_for_what_is_made_and_lets_it_be_cleared() -> None:
+    done = []
+
+    def make() -> None:
+        with console.signals_wait():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("made")
+
+    with console.signals_interrupt():
+        with pytest.raises(console.Interrupted):
+            make()
+        with console.signals_wait():
+            done.append("cleared")
+    assert done == ["made", "cleared"]
