@@ -169,8 +169,10 @@ def signals_wait() -> Iterator[None]:
         yield
     finally:
         _wake = before
-        if not had_arrived:
-            check_interrupted()
+        if not had_arrived and _interrupted.is_set():
+            if before is None:
+                raise Interrupted
+            before()
 
 
 def check_interrupted() -> None:

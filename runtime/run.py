@@ -47,7 +47,10 @@ def run_on_video(job: Job, deblurrer: Deblurrer) -> RunReport:
             engine = deblurrer.engine(*source.size, overlap=overlap, written=sink.size)
         say_engine(deblurrer.model, engine, source.size)
         finished = go_on(job, sink, deblurrer.model, untiled(engine).description)
-        return run(job, deblurrer, engine, source, sink, live, finished)
+        report = run(job, deblurrer, engine, source, sink, live, finished)
+        with console.signals_wait():
+            opened.close()
+        return report
 
 
 def run_on_pictures(source: Path, target: Path, job: Job, deblurrer: Deblurrer) -> RunReport:

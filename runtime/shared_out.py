@@ -67,4 +67,7 @@ def run_on_workers(job: Job, model: Model, pool: WorkerPool, *, is_alone: bool) 
             pool.make_all(task, sink.missing_numbers(), take)
             sink.commit(verify=job.verify)
         share = sharp / max(progress.done, 1) if job.keep_sharp else None
-        return tell(job, model, workers, source, sink, progress, finished, sharp_share=share)
+        report = tell(job, model, workers, source, sink, progress, finished, sharp_share=share)
+        with console.signals_wait():
+            opened.close()
+        return report

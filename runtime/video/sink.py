@@ -55,7 +55,7 @@ class VideoSink(FrameSink):
         self.encoder_name = self.encoder.name
         self.layout = VideoLayout.of(source, self.encoder, self.size, container)
         self.kept_seconds = 0
-        self._unfinished = Unfinished(path)
+        self._unfinished, self._has_gone_on = Unfinished(path), False
         try:
             if not keep:
                 self._unfinished.clear()
@@ -68,13 +68,14 @@ class VideoSink(FrameSink):
                 path, self.layout, source, comparison, self._unfinished.begin, self._note
             )
         except BaseException:
-            self._unfinished.remove()
+            self._leave()
             raise
 
     def go_on(self, job: Mapping[str, str]) -> int:
         """Take over what an earlier run of the same job left; the frames of it. ``job`` names
         what decides about the output apart from the source and the encoder.
         """
+        self._has_gone_on = True
         differs = self._unfinished.go_on({**describe_job(self.source, self.layout), **job})
         if differs:
             self.warn(f"begun anew: the unfinished {self.path.name} had another {differs[0]}")
@@ -141,7 +142,6 @@ class VideoSink(FrameSink):
                     "container (.mkv) may hold it, and --no-verify takes it as it is",
                 )
         self._unfinished.name()
-        self._unfinished.segments.clear()
 
     def __exit__(
         self,
@@ -149,15 +149,19 @@ class VideoSink(FrameSink):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # What is wrong with the input will be so again.
-        is_worth_it = not isinstance(error, DeblurError) or isinstance(error, DiskError)
         with signals_wait():
             self._segments.abort()
-            if self.keep and is_worth_it and self._unfinished.segments:
-                self.kept_seconds = LENGTH * len(self._unfinished.segments)
-                self._unfinished.close()
-            else:
-                self._unfinished.remove()
+            self._leave(error)
+
+    def _leave(self, error: BaseException | None = None) -> None:
+        # What is wrong with the input will be so again; an earlier run's is not this one's.
+        is_worth_it = not isinstance(error, DeblurError) or isinstance(error, DiskError)
+        is_earlier = not self._has_gone_on
+        if self.keep and (is_worth_it or is_earlier) and self._unfinished.has_segments:
+            self.kept_seconds = LENGTH * len(self._unfinished.segments)
+            self._unfinished.close()
+        else:
+            self._unfinished.remove()
 
     def _open_muxer(self) -> VideoMuxer:
         return VideoMuxer(

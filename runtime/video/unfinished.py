@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.disk import writing_to
 from deblurgan.runtime.errors import DeblurError, Failure
 from deblurgan.runtime.video.segment import Segment, SegmentWriter, open_segment
@@ -48,6 +49,11 @@ class Unfinished:
     def part(self) -> Path:
         """The output before it has its name."""
         return self.folder / PART
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether there is something to go on from, of this run or an earlier one."""
+        return not is_named(self.folder) and any(self.folder.glob(f"*{ENDING}"))
 
     def go_on(self, job: Mapping[str, str]) -> list[str]:
         """Find the segments of an earlier run of ``job``, by the names and values that decide
@@ -130,6 +136,7 @@ class Unfinished:
 
     def _take(self) -> int:
         while True:
+            check_interrupted()
             self.folder.mkdir(exist_ok=True)
             try:
                 lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o666)

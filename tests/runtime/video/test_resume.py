@@ -143,6 +143,27 @@ def test_a_part_of_a_clip_goes_on_too(make_clip: Make, tmp_path: Path) -> None:
     assert out.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize(
+    "error", [Stop(), DeblurError("model", expected="one", found="none", remedy="name it")]
+)
+def test_what_ends_before_it_goes_on_keeps_what_an_earlier_run_finished(
+    make_clip: Make, tmp_path: Path, error: Exception
+) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4", times=HALF), tmp_path / "out.mp4"
+    run(clip, out, stop_at=100)
+    before = sorted(unfinished(out).iterdir())
+    with (
+        pytest.raises(type(error)),
+        VideoSource(clip) as source,
+        VideoSink(out, source, Encoding(), keep=True) as sink,
+    ):
+        raise error
+    assert sorted(unfinished(out).iterdir()) == before
+    assert sink.kept_seconds == 0, "whose they are is not known yet"
+    done, said = run(clip, out)
+    assert (done, said) == (150 - 90, [])
+
+
 def test_segments_may_lack_in_the_middle(make_clip: Make, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "in.mp4", times=HALF)
     whole, out = tmp_path / "whole.mp4", tmp_path / "out.mp4"
