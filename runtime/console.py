@@ -158,7 +158,8 @@ def signals_wake(wake: Callable[[], None] | None) -> Iterator[None]:
 @contextmanager
 def signals_wait() -> Iterator[None]:
     """Let a signal raise nothing before the end, while something is made that nobody holds
-    yet, or is cleared away.
+    yet, or is cleared away: on the way into a context or out of it, the exception would
+    leave it there.
     """
     global _wake
     if threading.current_thread() is not threading.main_thread():
