@@ -74,6 +74,14 @@ def run(
     start_from: Annotated[
         Path | None, typer.Option(metavar="CHECKPOINT", help="Begin with these weights.")
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Learn this generator's pictures as well, be it a larger one or the same: see "
+            "the recipe's [teacher].",
+        ),
+    ] = None,
     vgg: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="VGG's weights, where torchvision has none at hand."),
@@ -109,7 +117,7 @@ def run(
 
     ending = train(
         load_recipe(recipe, changes or ()),
-        Run(data, output, Devices(device, devices), workers, seconds, vgg, start_from),
+        Run(data, output, Devices(device, devices), workers, seconds, vgg, start_from, teacher),
     )
     if ending is None:
         return  # the first process speaks for all

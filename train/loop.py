@@ -25,17 +25,18 @@ from torch import Tensor
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import make_folder
-from deblurgan.train.checkpoint import load_checkpoint
+from deblurgan.train.checkpoint import load_checkpoint, weights_sha256
 from deblurgan.train.devices import Devices, check_alike, make_fabric, together, total
 from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
 from deblurgan.train.journal import Journal
 from deblurgan.train.keeper import Keeper
 from deblurgan.train.layouts import PairSource, Source, check_source, find_source, hold_out
-from deblurgan.train.networks import describe_generator
+from deblurgan.train.networks import Generator, describe_generator
 from deblurgan.train.recipe import Recipe, ScheduleSettings
 from deblurgan.train.samples import BATCHES_OF_LANES, Samples, batches, seeded
 from deblurgan.train.state import Origin, has_state, resume_state
 from deblurgan.train.step import Players, follow, load_content_weights, set_up_players, train_step
+from deblurgan.train.teacher import ORIENTATIONS
 
 VALIDATION_SIDE = 512
 
@@ -51,6 +52,7 @@ class Run:
     time_limit: float | None = None
     vgg: Path | None = None
     start_from: Path | None = None
+    teacher: Path | None = None
 
 
 class Ending(Enum):
@@ -77,15 +79,17 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
         check_end(recipe.schedule, run.time_limit)
         make_folder(run.output)
         vgg = load_content_weights(recipe, run.vgg)
+        teacher = load_teacher(recipe, run.teacher)
         data = open_data(fabric, recipe, run.data)
     batch = recipe.training.batch * fabric.world_size
     steps_an_epoch = math.ceil(data.samples.epoch / batch)
     last_step = recipe.schedule.steps or recipe.schedule.epochs * steps_an_epoch or None
     validate_every = recipe.training.validate_every or steps_an_epoch
 
-    players = set_up_players(fabric, recipe, vgg)
+    players = set_up_players(fabric, recipe, vgg, teacher)
     started_from = run.start_from.name if run.start_from else None
-    origin = Origin(recipe, data.names, batch, started_from)
+    taught_by = weights_sha256(teacher)[:12] if teacher else None
+    origin = Origin(recipe, data.names, batch, started_from, taught_by)
     with together(fabric):
         if run.start_from is not None and not has_state(run.output):
             take_weights(players, run.start_from)
@@ -132,7 +136,8 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
             first = step * batch + fabric.global_rank * recipe.training.batch
             mix = draw_mix(recipe, first).to(fabric.device)
             torch.manual_seed(seeded(recipe.training.seed, "step", step, fabric.global_rank))
-            losses = train_step(fabric, recipe, players, pairs, mix)
+            views = draw_orientations(recipe, step)
+            losses = train_step(fabric, recipe, players, pairs, mix, views)
             follow(players.average, players.generator, min(recipe.training.ema, step / (step + 10)))
             progress.step = step + 1
 
@@ -232,6 +237,31 @@ def usual_workers(device: torch.device) -> int:
     return max(n for n in range(spare + 1) if n == 0 or BATCHES_OF_LANES % n == 0)
 
 
+def load_teacher(recipe: Recipe, path: Path | None) -> Generator | None:
+    """A checkpoint's generator, which may be another network than the recipe's.
+
+    Raises ``DeblurError`` for a recipe that leaves it nothing to teach.
+    """
+    if path is None:
+        return None
+    found = load_checkpoint(path).generator
+    if not recipe.loss.pixel:
+        raise DeblurError(
+            "--teacher",
+            expected="a recipe with loss.pixel above 0, as a teacher teaches pixels",
+            found="loss.pixel = 0",
+            remedy="add --set loss.pixel=1, or leave --teacher out",
+        )
+    if recipe.data.crop < found.minimum_size:
+        raise DeblurError(
+            path,
+            expected=f"data.crop of at least {found.minimum_size}, the smallest picture it takes",
+            found=str(recipe.data.crop),
+            remedy=f"add --set data.crop={found.minimum_size}, or leave --teacher out",
+        )
+    return found
+
+
 def take_weights(players: Players, path: Path) -> None:
     """Start from a checkpoint's generator, which must be the recipe's network."""
     found = load_checkpoint(path).generator
@@ -256,6 +286,12 @@ def schedule_factor(schedule: ScheduleSettings, step: int, done: float) -> float
     if schedule.decay == "cosine":
         return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * late)) / 2)
     return warm
+
+
+def draw_orientations(recipe: Recipe, step: int) -> list[int]:
+    """The teacher's in this step, the same in all processes."""
+    random = torch.Generator().manual_seed(seeded(recipe.training.seed, "views", step))
+    return torch.randperm(ORIENTATIONS, generator=random)[: recipe.teacher.views].tolist()
 
 
 def draw_mix(recipe: Recipe, first: int) -> Tensor:

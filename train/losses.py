@@ -6,7 +6,7 @@ score is their mean, in the losses and in the gradient penalty alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -78,20 +78,41 @@ class Critic(nn.Module):
         return of_real, of_fake
 
 
-def charbonnier(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tensor:
+class Taught(NamedTuple):
+    """A teacher's ``picture``, and which ``share`` of the distance is to it."""
+
+    picture: Tensor
+    share: float
+
+
+def charbonnier(
+    restored: Tensor, sharp: Tensor, epsilon: float = 1e-3, taught: Taught | None = None
+) -> Tensor:
     """A smooth L1: ``mean(sqrt(d^2 + epsilon^2))``."""
-    return ((restored - sharp).square() + epsilon**2).sqrt().mean()
+    return error(lambda d: (d.square() + epsilon**2).sqrt(), restored, sharp, taught).mean()
 
 
-def negative_psnr(restored: Tensor, sharp: Tensor, epsilon: float = 1e-4) -> Tensor:
+def negative_psnr(
+    restored: Tensor, sharp: Tensor, epsilon: float = 1e-4, taught: Taught | None = None
+) -> Tensor:
     """Mean of ``10 log10(MSE + epsilon)`` over the pictures ``[N, C, H, W]``, in dB, in
     fp32 at least (HINet, Chen et al. 2021).
 
     A picture counts by how many dB it gains, be its blur long or short; with ``epsilon``
     one that is sharp to 46 dB (in [-1, 1]) hardly counts any more.
     """
-    error = (at_least_fp32(restored) - sharp).square().flatten(1).mean(1)
-    return 10 * (error + epsilon).log10().mean()
+    squared = error(torch.square, at_least_fp32(restored), sharp, taught).flatten(1).mean(1)
+    return 10 * (squared + epsilon).log10().mean()
+
+
+def error(
+    measure: Callable[[Tensor], Tensor], restored: Tensor, sharp: Tensor, taught: Taught | None
+) -> Tensor:
+    """``measure`` of each value's difference from the sharp one, or from both targets."""
+    to_sharp = measure(restored - sharp)
+    if taught is None:
+        return to_sharp
+    return torch.lerp(to_sharp, measure(restored - taught.picture), taught.share)
 
 
 def critic_loss(loss: str, real: Tensor, fake: Tensor) -> Tensor:

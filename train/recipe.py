@@ -25,6 +25,7 @@ from deblurgan.train.networks import DISCRIMINATORS, GENERATORS, build_generator
 from deblurgan.train.networks.discriminators import DENSE_STRIDE
 from deblurgan.train.samples import SampleSettings
 from deblurgan.train.settings import DOCUMENTED, at_least
+from deblurgan.train.teacher import ORIENTATIONS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,6 +68,27 @@ class LossSettings:
         at_least(1, self, "critic_steps")
         if not (self.pixel or self.content or self.adversarial):
             raise ValueError("one of pixel, content and adversarial must be above 0")
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """What counts of the pictures of a run's --teacher, where it has one."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = DOCUMENTED
+
+    share: float = 0.9
+    """Share of the distance between the pixels that is to the picture of the run's
+    --teacher, from 0 to 1; the rest is to the sharp one. Without a teacher all is."""
+    views: int = 4
+    """Orientations of a square, 1 to 8 and others for each batch, that it looks at
+    pictures in: the mean of what it sees is nearer to the truth."""
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "views")
+        if self.views > ORIENTATIONS:
+            raise ValueError(f"views must be at most {ORIENTATIONS}")
+        if not 0 <= self.share <= 1:
+            raise ValueError("share must lie from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -184,6 +206,7 @@ class Recipe:
     generator: Network
     discriminator: Network
     loss: LossSettings
+    teacher: TeacherSettings
     content: ContentSettings
     optimiser: OptimiserSettings
     schedule: ScheduleSettings
@@ -198,6 +221,7 @@ NETWORKS: dict[str, dict[str, tuple[Any, type[Any]]]] = {
 }
 TABLES: dict[str, type[Any]] = {
     "loss": LossSettings,
+    "teacher": TeacherSettings,
     "content": ContentSettings,
     "optimiser": OptimiserSettings,
     "schedule": ScheduleSettings,

@@ -47,6 +47,8 @@ class Origin:
     data: list[str] = field(default_factory=list)
     batch: int = 1
     started_from: str | None = None
+    teacher: str | None = None
+    """A hash of its weights."""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -54,6 +56,7 @@ class Origin:
             "data": self.data,
             "batch": self.batch,
             "started_from": self.started_from,
+            "teacher": self.teacher,
         }
 
     def digest(self) -> str:
@@ -152,8 +155,8 @@ def check_origin(folder: Path, before: dict[str, Any], now: Origin) -> None:
     # A setting that came after the run was begun has its default: what was done before.
     begun = recipe_document(parse_recipe(before["recipe"], str(folder)))
     changes = recipe_differences(now.recipe, begun)
-    for name in ("data", "batch", "started_from"):
-        new, old = getattr(now, name), before[name]
+    for name in ("data", "batch", "started_from", "teacher"):
+        new, old = getattr(now, name), before.get(name)
         if new != old:
             shown = [
                 value if not isinstance(value, list) else summary(value) for value in (new, old)

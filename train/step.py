@@ -7,6 +7,7 @@ that one picture, with its graph, then serves the generator's own update.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,9 +16,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from deblurgan.train.losses import Critic, charbonnier, negative_psnr
+from deblurgan.train.losses import Critic, Taught, charbonnier, negative_psnr
 from deblurgan.train.networks import Generator, build_discriminator, build_generator
 from deblurgan.train.recipe import OptimiserSettings, Recipe
+from deblurgan.train.teacher import mean_view
 from deblurgan.train.vgg import ContentLoss, VggWeights, load_vgg
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -38,6 +40,7 @@ class Players:
     judge: Any = None
     critic_optimiser: Any = None
     content: ContentLoss | None = None
+    teacher: Generator | None = None
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of all networks."""
@@ -53,7 +56,9 @@ def load_content_weights(recipe: Recipe, file: Path | None) -> VggWeights | None
     return load_vgg(recipe.content.network, file, recipe.content.preprocessing)
 
 
-def set_up_players(fabric: Fabric, recipe: Recipe, vgg: VggWeights | None) -> Players:
+def set_up_players(
+    fabric: Fabric, recipe: Recipe, vgg: VggWeights | None, teacher: Generator | None = None
+) -> Players:
     """Build the networks of a recipe, with random weights, on the run's devices."""
     generator = build_generator(recipe.generator.name, vars(recipe.generator.settings))
     generator = laid_out(generator, fabric.device).train()
@@ -70,6 +75,9 @@ def set_up_players(fabric: Fabric, recipe: Recipe, vgg: VggWeights | None) -> Pl
     optimiser = make_optimiser(recipe.optimiser, generator)
     generate, optimiser = fabric.setup(generator, optimiser)
     players = Players(generator, average.to(fabric.device), generate, optimiser, content=content)
+    if teacher is not None:
+        teacher = laid_out(teacher, fabric.device).to(fabric.device)
+        players.teacher = teacher.eval().requires_grad_(False)
     if recipe.loss.adversarial:
         chosen = recipe.discriminator
         discriminator = build_discriminator(chosen.name, vars(chosen.settings), recipe.data.crop)
@@ -83,13 +91,18 @@ def set_up_players(fabric: Fabric, recipe: Recipe, vgg: VggWeights | None) -> Pl
 
 
 def train_step(
-    fabric: Fabric, recipe: Recipe, players: Players, pairs: Tensor, mix: Tensor
+    fabric: Fabric,
+    recipe: Recipe,
+    players: Players,
+    pairs: Tensor,
+    mix: Tensor,
+    orientations: Sequence[int] = (0,),
 ) -> dict[str, Tensor]:
     """Update all networks once; the losses, each a number on the device.
 
     ``pairs`` is uint8 ``[N, 2, 3, H, W]``, blurred and sharp; ``mix`` is
     ``[critic steps, N, 1, 1, 1]`` in [0, 1]: where between real and restored
-    the gradient penalty is taken.
+    the gradient penalty is taken. A teacher sees the batch in ``orientations``.
     """
     blurred, sharp = (part.contiguous() for part in (pairs.float() / 127.5 - 1).unbind(1))
     restored = players.generate(blurred)
@@ -107,7 +120,11 @@ def train_step(
     with fabric.autocast():
         if recipe.loss.pixel:
             distance = {"charbonnier": charbonnier, "psnr": negative_psnr}[recipe.loss.distance]
-            losses["pixel"] = distance(restored, sharp)
+            taught = None
+            if players.teacher is not None:
+                view = mean_view(players.teacher, blurred, orientations)
+                taught = Taught(view, recipe.teacher.share)
+            losses["pixel"] = distance(restored, sharp, taught=taught)
             total = total + recipe.loss.pixel * losses["pixel"]
         if players.content is not None:
             losses["content"] = players.content(restored, sharp)

@@ -23,9 +23,10 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.train import devices, keeper, loop
 from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
 from deblurgan.train.loop import Run, schedule_factor, stop_on_signal, train, usual_workers
-from deblurgan.train.networks import EdgeGenerator
+from deblurgan.train.networks import EdgeGenerator, EdgeSettings, UNetGenerator, UNetSettings
 from deblurgan.train.recipe import Recipe, ScheduleSettings, load_recipe
 from deblurgan.train.state import NAME
+from deblurgan.train.step import train_step
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +63,17 @@ def train_tiny(pairs: Path, tmp_path: Path) -> Callable[..., Path]:
         return output
 
     return run
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    """A checkpoint of another network than the recipe's, which changes pictures."""
+    torch.manual_seed(3)
+    generator = EdgeGenerator(EdgeSettings(channels=4, blocks=2, deep_blocks=1))
+    torch.nn.init.normal_(generator.tail[0].weight, std=0.05)
+    path = tmp_path / "teacher.safetensors"
+    save_checkpoint(path, generator, {})
+    return path
 
 
 def test_a_run_leaves_weights_state_table_board_and_sheets(
@@ -193,22 +205,23 @@ def test_sigterm_saves_and_says_how_to_go_on(whom: str, photos: Path, tmp_path: 
 
 
 def test_two_processes_compute_what_one_does_with_twice_the_batch(
-    pairs: Path, tmp_path: Path, vgg: Path, train_tiny: Callable[..., Path]
+    pairs: Path, tmp_path: Path, vgg: Path, teacher: Path, train_tiny: Callable[..., Path]
 ) -> None:
     """Losses of generator and critic and the penalty, within rounding."""
     # Adam divides a gradient by its own size: where it is nothing but rounding, as before
     # every instance norm, the step would be too. A large epsilon lets such ones be.
-    changes = ("optimiser.epsilon=1e-2", "optimiser.learning_rate=2e-3")
-    one = train_tiny(tiny("paper", "training.batch=2", *changes), "one", vgg=vgg)
+    changes = ("optimiser.epsilon=1e-2", "optimiser.learning_rate=2e-3", "loss.pixel=0.1")
+    recipe = tiny("paper", "training.batch=2", *changes)
+    one = train_tiny(recipe, "one", vgg=vgg, teacher=teacher)
     two = tmp_path / "two"
     words = [
         *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *command(pairs, two, "paper", (*PAPER, "training.batch=1", *changes)),
-        *("--vgg", str(vgg), "--device", "cpu"),
+        *("--vgg", str(vgg), "--teacher", str(teacher), "--device", "cpu"),
     ]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for loss in ("generator", "content", "adversarial", "critic", "penalty"):
+    for loss in ("generator", "pixel", "content", "adversarial", "critic", "penalty"):
         ours, theirs = rows(one, loss), rows(two, loss)
         assert len(ours) == 4
         for (step, a), (_, b) in zip(ours, theirs, strict=True):
@@ -265,6 +278,52 @@ def test_weights_to_start_from_must_be_the_recipes(
     save_checkpoint(path, tiny_edge, {})
     folder = train_tiny(start_from=path, folder="second")
     assert rows(folder, "gain_db")[0] == (0, pytest.approx(0, abs=1e-3))  # begins as the identity
+
+
+def test_a_run_with_a_teacher_resumes_as_if_it_had_not_ended(
+    train_tiny: Callable[..., Path], teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_tiny(folder="whole", teacher=teacher)
+    assert weights(whole) != weights(train_tiny(folder="alone"))
+    training = load_checkpoint(whole / "last.safetensors").training
+    generator = load_checkpoint(teacher).generator
+    assert training["teacher"] == weights_sha256(generator)[:12]
+
+    steps = 0
+
+    def killed(*arguments: Any) -> dict[str, Tensor]:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            raise KeyboardInterrupt
+        return train_step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(folder="halves", teacher=teacher)
+    with pytest.raises(DeblurError, match="teacher is None, was"):
+        train_tiny(folder="halves")
+    renamed = teacher.rename(teacher.with_stem("renamed"))
+    save_checkpoint(teacher, EdgeGenerator(generator.settings), {})
+    with pytest.raises(DeblurError, match=r"teacher is .*, was"):
+        train_tiny(folder="halves", teacher=teacher)
+    assert weights(train_tiny(folder="halves", teacher=renamed)) == weights(whole)
+
+
+def test_a_teacher_must_have_something_to_teach(
+    train_tiny: Callable[..., Path], teacher: Path, vgg: Path
+) -> None:
+    with pytest.raises(
+        DeblurError, match=r"--teacher: expected .*loss\.pixel.* --set loss\.pixel=1"
+    ):
+        train_tiny(tiny("paper"), vgg=vgg, teacher=teacher)
+    with pytest.raises(DeblurError, match=r"none\.safetensors: expected"):
+        train_tiny(teacher=teacher.with_stem("none"))
+    save_checkpoint(teacher, UNetGenerator(UNetSettings(channels=2)), {})
+    with pytest.raises(DeblurError, match=r"data\.crop of at least 129.*--set data\.crop=129"):
+        train_tiny(teacher=teacher)
+    assert not (teacher.parent / "run" / NAME).exists()
 
 
 def test_a_start_that_is_killed_at_once_can_be_repeated(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from deblurgan.train.losses import (
     ADVERSARIAL,
     Critic,
+    Taught,
     charbonnier,
     critic_loss,
     generator_loss,
@@ -120,6 +121,23 @@ def test_negative_psnr_is_taken_in_single_precision() -> None:
     half = torch.full((2, 3, 64, 64), 0.01, dtype=torch.bfloat16)
     exact = 10 * math.log10(float(half[0, 0, 0, 0]) ** 2 + 1e-4)
     assert negative_psnr(half, sharp).item() == pytest.approx(exact, rel=1e-5)
+
+
+def test_a_share_of_the_distance_is_to_what_is_taught() -> None:
+    random = np.random.default_rng(8)
+    restored, sharp, taught = torch.from_numpy(random.normal(0, 0.3, (3, 2, 3, 5, 4)))
+    for distance in (charbonnier, negative_psnr):
+        assert distance(restored, sharp, taught=Taught(taught, 0.0)) == distance(restored, sharp)
+        assert distance(restored, sharp, taught=Taught(taught, 1.0)) == distance(restored, taught)
+    mixed = 0.25 * charbonnier(restored, sharp) + 0.75 * charbonnier(restored, taught)
+    assert charbonnier(restored, sharp, taught=Taught(taught, 0.75)) == pytest.approx(mixed)
+    squared = [
+        0.25 * np.mean((r - s) ** 2) + 0.75 * np.mean((r - t) ** 2)
+        for r, s, t in zip(restored.numpy(), sharp.numpy(), taught.numpy(), strict=True)
+    ]
+    expected = np.mean(10 * np.log10(np.array(squared) + 1e-4))
+    loss = negative_psnr(restored, sharp, taught=Taught(taught, 0.75)).item()
+    assert loss == pytest.approx(expected, rel=1e-9)
 
 
 def log_sigmoid(x: float) -> float:

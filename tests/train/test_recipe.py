@@ -135,6 +135,9 @@ def test_another_network_begins_from_its_own_defaults() -> None:
         ("optimiser.learning_rate=inf", ["learning_rate"]),
         ("training.seed=99999999999999999999", ["seed must be below"]),
         ("data.scale=1e-12", ["scale"]),
+        ("teacher.views=9", ["views must be at most 8"]),
+        ("teacher.share=1.5", ["share must lie from 0 to 1"]),
+        ("teacher.share=nan", ["share must lie from 0 to 1"]),
         ("data.crop=8", ["data.crop", "at least 16 for the generator", "8"]),
     ],
 )

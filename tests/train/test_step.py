@@ -64,6 +64,30 @@ def test_each_generator_learns_four_pairs_by_heart(
     assert psnr(pictures, four_pairs[:, 1]) > 30
 
 
+def test_a_student_learns_what_the_teacher_shows(four_pairs: Tensor) -> None:
+    """A teacher that leaves pictures blurred, as a new generator does."""
+    changes = ("training.precision=fp32", "loss.distance=psnr", "teacher.share=1")
+    recipe = load_recipe("edge", [*SMALL["edge"], *changes])
+    torch.manual_seed(1)
+    fabric = make_fabric(Devices("cpu"), recipe.training)
+    teacher = EdgeGenerator(recipe.generator.settings)
+    players = set_up_players(fabric, recipe, None, teacher)
+    torch.nn.init.normal_(players.generator.tail[0].weight, std=0.02)
+    blurred = four_pairs[:, 0].float() / 127.5 - 1
+
+    def distance() -> float:
+        with torch.no_grad():
+            return float((players.generator(blurred) - blurred).square().mean())
+
+    before = distance()
+    for step in range(60):
+        players.set_rate(2e-3 * (1 - step / 60))
+        train_step(fabric, recipe, players, four_pairs, torch.zeros(1, 4, 1, 1, 1), [2, 5])
+    assert distance() < before / 10
+    assert players.teacher is not None
+    assert all(p.grad is None for p in players.teacher.parameters())
+
+
 @pytest.mark.parametrize("name", ["paper", "keras"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_adversarial_recipes_move_both_networks(

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from deblurgan.train.networks import EdgeGenerator, EdgeSettings
+from deblurgan.train.teacher import ORIENTATIONS, mean_view, turn, turn_back
+
+
+@pytest.fixture
+def generator() -> EdgeGenerator:
+    """Sees each orientation otherwise."""
+    torch.manual_seed(2)
+    generator = EdgeGenerator(EdgeSettings(channels=4, blocks=2, deep_blocks=1))
+    torch.nn.init.normal_(generator.tail[0].weight, std=0.05)
+    return generator
+
+
+@pytest.fixture
+def squares() -> Tensor:
+    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(4)) * 2 - 1
+
+
+@given(side=st.integers(1, 9), orientation=st.integers(0, ORIENTATIONS - 1))
+def test_turning_back_undoes_turning(side: int, orientation: int) -> None:
+    squares = torch.arange(2.0 * side * side).view(2, 1, side, side)
+    assert torch.equal(turn_back(turn(squares, orientation), orientation), squares)
+
+
+def test_the_orientations_are_eight_different_ones() -> None:
+    square = torch.arange(9).view(3, 3)
+    turned = {tuple(turn(square, orientation).flatten().tolist()) for orientation in range(8)}
+    assert len(turned) == ORIENTATIONS
+    assert torch.equal(turn(square, 0), square)
+
+
+def test_the_mean_of_all_orientations_prefers_none(
+    generator: EdgeGenerator, squares: Tensor
+) -> None:
+    restored = mean_view(generator, squares, range(ORIENTATIONS))
+    for orientation in range(ORIENTATIONS):
+        other = mean_view(generator, turn(squares, orientation), range(ORIENTATIONS))
+        torch.testing.assert_close(other, turn(restored, orientation), atol=1e-5, rtol=0)
+    one = mean_view(generator, squares, [0])
+    assert (mean_view(generator, squares, [1]) - one).abs().max() > 0.01
+
+
+def test_a_view_is_turned_back(generator: EdgeGenerator, squares: Tensor) -> None:
+    with torch.no_grad():
+        views = [generator(squares), generator(squares.rot90(1, (-2, -1))).rot90(-1, (-2, -1))]
+    restored = mean_view(generator, squares, [0, 1])
+    torch.testing.assert_close(restored, sum(views) / 2, atol=1e-6, rtol=0)
+    assert not restored.requires_grad
+
+
+def test_what_is_taught_is_in_fp32_whatever_it_was_computed_in(
+    generator: EdgeGenerator, squares: Tensor
+) -> None:
+    half = generator.bfloat16()
+    assert half(squares.bfloat16()).dtype == torch.bfloat16
+    assert mean_view(half, squares.bfloat16(), [0, 6]).dtype == torch.float32
