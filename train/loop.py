@@ -27,6 +27,7 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import make_folder
 from deblurgan.train.checkpoint import load_checkpoint, weights_sha256
 from deblurgan.train.devices import Devices, check_alike, make_fabric, together, total
+from deblurgan.train.dormant import begin_anew
 from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
 from deblurgan.train.journal import Journal
 from deblurgan.train.keeper import Keeper
@@ -39,6 +40,7 @@ from deblurgan.train.step import Players, follow, load_content_weights, set_up_p
 from deblurgan.train.teacher import ORIENTATIONS
 
 VALIDATION_SIDE = 512
+LOOKED_AT = 128  # samples, to tell whether a channel ever fires
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
     origin = Origin(recipe, data.names, batch, started_from, taught_by)
     with together(fabric):
         if run.start_from is not None and not has_state(run.output):
-            take_weights(players, run.start_from)
+            take_weights(fabric, recipe, players, run.start_from, data.samples)
         progress = resume_state(run.output, origin, players, fabric)
     check_alike(fabric, run.output, {"step": progress.step, "run": origin.digest()})
     clock = Clock(fabric, progress.seconds, run.time_limit, by_time=last_step is None)
@@ -262,7 +264,9 @@ def load_teacher(recipe: Recipe, path: Path | None) -> Generator | None:
     return found
 
 
-def take_weights(players: Players, path: Path) -> None:
+def take_weights(
+    fabric: Fabric, recipe: Recipe, players: Players, path: Path, samples: Samples
+) -> None:
     """Start from a checkpoint's generator, which must be the recipe's network."""
     found = load_checkpoint(path).generator
     if describe_generator(found) != describe_generator(players.generator):
@@ -273,6 +277,12 @@ def take_weights(players: Players, path: Path) -> None:
             remedy="change the recipe with --set generator.name=… and its settings, "
             "or leave --start-from out",
         )
+    if recipe.training.begin_anew:
+        random = torch.Generator().manual_seed(seeded(recipe.training.seed, "begin anew"))
+        blurred = [samples[index][:1].cpu().float() / 127.5 - 1 for index in range(LOOKED_AT)]
+        dormant, channels = begin_anew(found, blurred, random)
+        if fabric.is_global_zero:
+            console.say(f"{dormant} of {channels} hidden channels never fire: they begin anew")
     for network in (players.generator, players.average):
         network.load_state_dict(found.state_dict())
 

@@ -187,6 +187,9 @@ class TrainingSettings:
     """Held-out pairs to validate on, at most."""
     save_every: float = 300.0
     """Seconds between two states to resume from, at most."""
+    begin_anew: bool = False
+    """With --start-from: give edge's hidden channels that never fire new weights, which
+    change no picture at first and can learn again."""
     collapse: float = 6.0
     """Stop when the held-out pairs come out this many dB worse than at their best."""
 
@@ -256,6 +259,8 @@ def parse_recipe(document: dict[str, Any], source: str) -> Recipe:
     }
     recipe = Recipe(**cast(Any, networks), **tables)
     check_crop(source, recipe)
+    if recipe.training.begin_anew and recipe.generator.name != "edge":
+        raise wrong(source, "training.begin_anew", "false but for the edge generator", "true")
     if recipe.loss.game == "gan" and getattr(recipe.discriminator.settings, "sigmoid", False):
         raise wrong(source, "discriminator.sigmoid", "false where loss.game is gan", "true")
     return recipe

@@ -349,6 +349,28 @@ def test_a_start_that_is_killed_at_once_can_be_repeated(
     assert weights(train_tiny(recipe, start_from=path)) == weights(whole)
 
 
+def test_channels_that_never_fire_begin_anew_once(
+    train_tiny: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tiny("edge", "training.begin_anew=true", "schedule.steps=3")
+    torch.manual_seed(5)
+    generator = EdgeGenerator(recipe.generator.settings)
+    torch.nn.init.normal_(generator.tail[0].weight, std=0.02)
+    block = generator.entry[0]
+    with torch.no_grad():
+        block.first.bias[:3] = -50
+    path = tmp_path / "first.safetensors"
+    save_checkpoint(path, generator, {})
+    folder = train_tiny(recipe, start_from=path)
+    assert "hidden channels never fire: they begin anew" in capfd.readouterr().err
+    alone = train_tiny(tiny("edge", "schedule.steps=3"), "alone", start_from=path)
+    assert rows(folder, "gain_db")[0] == rows(alone, "gain_db")[0]
+    assert weights(folder) != weights(alone)
+    before = weights(folder)
+    assert weights(train_tiny(recipe, start_from=path)) == before
+    assert "begin anew" not in capfd.readouterr().err
+
+
 def test_weights_that_are_not_finite_are_never_the_best(train_tiny: Callable[..., Path]) -> None:
     def explode(*arguments: Any) -> dict[str, Tensor]:
         with torch.no_grad():

@@ -155,6 +155,11 @@ def test_a_crop_too_small_for_the_chosen_generator_is_told() -> None:
         load_recipe("edge", ["generator.name=unet", "data.crop=128"])
 
 
+def test_only_edge_has_channels_that_can_begin_anew() -> None:
+    with pytest.raises(DeblurError, match=r"training\.begin_anew: expected false but for .*edge"):
+        load_recipe("paper", ["training.begin_anew=true"])
+
+
 def test_a_second_sigmoid_is_refused() -> None:
     with pytest.raises(DeblurError, match=r"discriminator\.sigmoid: expected false"):
         load_recipe("keras", ["loss.game=gan"])
