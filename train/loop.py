@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import make_folder
 from deblurgan.train.checkpoint import load_checkpoint, weights_sha256
+from deblurgan.train.crops import ORIENTATIONS
 from deblurgan.train.devices import Devices, check_alike, make_fabric, together, total
 from deblurgan.train.dormant import begin_anew
 from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
@@ -36,11 +37,10 @@ from deblurgan.train.networks import Generator, describe_generator
 from deblurgan.train.recipe import Recipe, ScheduleSettings
 from deblurgan.train.samples import BATCHES_OF_LANES, Samples, batches, seeded
 from deblurgan.train.state import Origin, has_state, resume_state
-from deblurgan.train.step import Players, follow, load_content_weights, set_up_players, train_step
-from deblurgan.train.teacher import ORIENTATIONS
+from deblurgan.train.step import follow, load_content_weights, set_up_players, train_step
 
 VALIDATION_SIDE = 512
-LOOKED_AT = 128  # samples, to tell whether a channel ever fires
+LOOKED_AT = 128  # pictures, to tell whether a channel ever fires
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
     ``state.pt`` to resume from; ``log.csv``, ``tensorboard/`` and ``sheets/``.
     """
     fabric = make_fabric(run.devices, recipe.training)
-    torch.manual_seed(recipe.training.seed)
     with together(fabric):
         check_end(recipe.schedule, run.time_limit)
+        check_start(recipe, run.start_from)
         make_folder(run.output)
         vgg = load_content_weights(recipe, run.vgg)
         teacher = load_teacher(recipe, run.teacher)
@@ -88,13 +88,21 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
     last_step = recipe.schedule.steps or recipe.schedule.epochs * steps_an_epoch or None
     validate_every = recipe.training.validate_every or steps_an_epoch
 
+    torch.manual_seed(recipe.training.seed)
     players = set_up_players(fabric, recipe, vgg, teacher)
     started_from = run.start_from.name if run.start_from else None
     taught_by = weights_sha256(teacher)[:12] if teacher else None
     origin = Origin(recipe, data.names, batch, started_from, taught_by)
+    if run.start_from is not None:
+        weights = None
+        with together(fabric):
+            if not has_state(run.output):
+                weights = starting_weights(fabric, recipe, run.start_from, data.samples)
+        # New ones are one process's: no two need round alike.
+        if (weights := fabric.broadcast(weights)) is not None:
+            for network in (players.generator, players.average):
+                network.load_state_dict(weights)
     with together(fabric):
-        if run.start_from is not None and not has_state(run.output):
-            take_weights(fabric, recipe, players, run.start_from, data.samples)
         progress = resume_state(run.output, origin, players, fabric)
     check_alike(fabric, run.output, {"step": progress.step, "run": origin.digest()})
     clock = Clock(fabric, progress.seconds, run.time_limit, by_time=last_step is None)
@@ -185,6 +193,16 @@ def check_end(schedule: ScheduleSettings, time_limit: float | None) -> None:
         )
 
 
+def check_start(recipe: Recipe, start_from: Path | None) -> None:
+    if recipe.training.begin_anew and start_from is None:
+        raise DeblurError(
+            "training.begin_anew",
+            expected="weights to start from, whose channels are looked at",
+            found="no --start-from",
+            remedy="add --start-from CHECKPOINT, or leave training.begin_anew out",
+        )
+
+
 def open_data(fabric: Fabric, recipe: Recipe, names: list[str]) -> Data:
     """Find and check all pictures; each process looks at its share of them.
 
@@ -264,27 +282,27 @@ def load_teacher(recipe: Recipe, path: Path | None) -> Generator | None:
     return found
 
 
-def take_weights(
-    fabric: Fabric, recipe: Recipe, players: Players, path: Path, samples: Samples
-) -> None:
-    """Start from a checkpoint's generator, which must be the recipe's network."""
+def starting_weights(
+    fabric: Fabric, recipe: Recipe, path: Path, samples: Samples
+) -> dict[str, Tensor]:
+    """Those of a checkpoint's generator, which must be the recipe's network."""
     found = load_checkpoint(path).generator
-    if describe_generator(found) != describe_generator(players.generator):
+    wanted = {"name": recipe.generator.name, "settings": asdict(recipe.generator.settings)}
+    if describe_generator(found) != wanted:
         raise DeblurError(
             path,
-            expected=f"the recipe's generator, {describe_generator(players.generator)}",
+            expected=f"the recipe's generator, {wanted}",
             found=str(describe_generator(found)),
             remedy="change the recipe with --set generator.name=… and its settings, "
             "or leave --start-from out",
         )
-    if recipe.training.begin_anew:
+    if recipe.training.begin_anew and fabric.is_global_zero:
+        with console.watching("pictures that may make channels fire") as watch:
+            blurred = [pair[:1].float() / 127.5 - 1 for pair in samples.distinct(LOOKED_AT, watch)]
         random = torch.Generator().manual_seed(seeded(recipe.training.seed, "begin anew"))
-        blurred = [samples[index][:1].cpu().float() / 127.5 - 1 for index in range(LOOKED_AT)]
         dormant, channels = begin_anew(found, blurred, random)
-        if fabric.is_global_zero:
-            console.say(f"{dormant} of {channels} hidden channels never fire: they begin anew")
-    for network in (players.generator, players.average):
-        network.load_state_dict(found.state_dict())
+        console.say(f"{dormant} of {channels} hidden channels never fire: they begin anew")
+    return found.state_dict()
 
 
 def schedule_factor(schedule: ScheduleSettings, step: int, done: float) -> float:
@@ -300,8 +318,10 @@ def schedule_factor(schedule: ScheduleSettings, step: int, done: float) -> float
 
 def draw_orientations(recipe: Recipe, step: int) -> list[int]:
     """The teacher's in this step, the same in all processes."""
+    allowed = ORIENTATIONS[recipe.data.flips]
     random = torch.Generator().manual_seed(seeded(recipe.training.seed, "views", step))
-    return torch.randperm(ORIENTATIONS, generator=random)[: recipe.teacher.views].tolist()
+    drawn = torch.randperm(len(allowed), generator=random)[: recipe.teacher.views]
+    return [allowed[place] for place in drawn.tolist()]
 
 
 def draw_mix(recipe: Recipe, first: int) -> Tensor:

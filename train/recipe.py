@@ -21,11 +21,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.blur import BlurRecipe
+from deblurgan.train.crops import ORIENTATIONS
 from deblurgan.train.networks import DISCRIMINATORS, GENERATORS, build_generator
 from deblurgan.train.networks.discriminators import DENSE_STRIDE
 from deblurgan.train.samples import SampleSettings
 from deblurgan.train.settings import DOCUMENTED, at_least
-from deblurgan.train.teacher import ORIENTATIONS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,13 +80,13 @@ class TeacherSettings:
     """Share of the distance between the pixels that is to the picture of the run's
     --teacher, from 0 to 1; the rest is to the sharp one. Without a teacher all is."""
     views: int = 4
-    """Orientations of a square, 1 to 8 and others for each batch, that it looks at
-    pictures in: the mean of what it sees is nearer to the truth."""
+    """Orientations that it looks at each batch in, 1 to 8 and drawn from what data.flips
+    allows: the mean of what it sees is nearer to the truth, and each takes a pass."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "views")
-        if self.views > ORIENTATIONS:
-            raise ValueError(f"views must be at most {ORIENTATIONS}")
+        if self.views > len(ORIENTATIONS["all"]):
+            raise ValueError(f"views must be at most {len(ORIENTATIONS['all'])}")
         if not 0 <= self.share <= 1:
             raise ValueError("share must lie from 0 to 1")
 
@@ -188,8 +188,8 @@ class TrainingSettings:
     save_every: float = 300.0
     """Seconds between two states to resume from, at most."""
     begin_anew: bool = False
-    """With --start-from: give edge's hidden channels that never fire new weights, which
-    change no picture at first and can learn again."""
+    """Give hidden channels of the weights in --start-from (edge's alone) that none of 128
+    pictures makes fire new ones, which change none of these at first and can learn again."""
     collapse: float = 6.0
     """Stop when the held-out pairs come out this many dB worse than at their best."""
 

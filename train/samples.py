@@ -15,7 +15,7 @@ import multiprocessing
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from typing import Any, ClassVar, Literal
 
@@ -148,6 +148,24 @@ class Samples:
             batch=self.batch,
             device=device,
         )
+
+    def distinct(self, count: int, progress: Callable[[int, int], None]) -> list[Tensor]:
+        """The first samples of a run that cuts each from a region of its own, made on the
+        CPU; ``progress`` gets how many are done, and of how many.
+        """
+        apart = Samples(
+            self.sources,
+            replace(self.settings, reuse=1),
+            self.blur,
+            seed=self.seed,
+            batch=1,
+            device=torch.device("cpu"),
+        )
+        made = []
+        for index in range(count):
+            made.append(apart[index])
+            progress(index + 1, count)
+        return made
 
     # Pairs
 

@@ -105,6 +105,11 @@ def train_step(
     the gradient penalty is taken. A teacher sees the batch in ``orientations``.
     """
     blurred, sharp = (part.contiguous() for part in (pairs.float() / 127.5 - 1).unbind(1))
+    taught = None
+    if players.teacher is not None:
+        with fabric.autocast():
+            view = mean_view(players.teacher, blurred, orientations)
+        taught = Taught(view, recipe.teacher.share)
     restored = players.generate(blurred)
     losses: dict[str, Tensor] = {}
     if players.critic is not None:
@@ -120,10 +125,6 @@ def train_step(
     with fabric.autocast():
         if recipe.loss.pixel:
             distance = {"charbonnier": charbonnier, "psnr": negative_psnr}[recipe.loss.distance]
-            taught = None
-            if players.teacher is not None:
-                view = mean_view(players.teacher, blurred, orientations)
-                taught = Taught(view, recipe.teacher.share)
             losses["pixel"] = distance(restored, sharp, taught=taught)
             total = total + recipe.loss.pixel * losses["pixel"]
         if players.content is not None:

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from deblurgan.train.crops import turn, turn_back
 from deblurgan.train.networks import Generator
-
-ORIENTATIONS = 8  # of a square
 
 
 @torch.no_grad()
@@ -24,16 +23,3 @@ def mean_view(teacher: Generator, blurred: Tensor, orientations: Sequence[int]) 
     """
     views = [turn_back(teacher(turn(blurred, o)), o) for o in orientations]
     return torch.stack(views).mean(0, dtype=torch.float32)
-
-
-def turn(squares: Tensor, orientation: int) -> Tensor:
-    """Squares ``[..., side, side]`` in one of their eight orientations; 0 is their own."""
-    if orientation >= 4:
-        squares = squares.flip(-1)
-    return squares.rot90(orientation % 4, (-2, -1))
-
-
-def turn_back(squares: Tensor, orientation: int) -> Tensor:
-    """The inverse of :func:`turn`."""
-    squares = squares.rot90(-orientation % 4, (-2, -1))
-    return squares.flip(-1) if orientation >= 4 else squares

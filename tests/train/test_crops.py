@@ -9,7 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deblurgan.train.crops import cut, integer, random_region, turned
+from deblurgan.train.crops import (
+    ORIENTATIONS,
+    cut,
+    integer,
+    random_region,
+    turn,
+    turn_back,
+    turned,
+)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -65,3 +73,26 @@ def test_a_region_is_as_large_as_asked_or_as_the_picture_is(
 def test_integers_stay_below_their_bound() -> None:
     random = seeded(1)
     assert {integer(3, random) for _ in range(60)} == {0, 1, 2}
+
+
+@given(side=st.integers(1, 9), orientation=st.sampled_from(ORIENTATIONS["all"]))
+def test_turning_back_undoes_turning(side: int, orientation: int) -> None:
+    squares = torch.arange(2.0 * side * side).view(2, 1, side, side)
+    assert torch.equal(turn_back(turn(squares, orientation), orientation), squares)
+
+
+def test_a_square_has_eight_orientations() -> None:
+    square = torch.arange(9).view(3, 3)
+    found = {
+        tuple(turn(square, orientation).flatten().tolist()) for orientation in ORIENTATIONS["all"]
+    }
+    assert len(found) == 8
+    assert torch.equal(turn(square, 0), square)
+
+
+@pytest.mark.parametrize("flips", list(ORIENTATIONS))
+def test_crops_are_turned_as_the_setting_allows(flips: str) -> None:
+    square = torch.arange(9).view(3, 3)
+    allowed = {tuple(turn(square, o).flatten().tolist()) for o in ORIENTATIONS[flips]}
+    drawn = {tuple(turned(square, flips, seeded(n)).flatten().tolist()) for n in range(200)}
+    assert drawn == allowed

@@ -22,7 +22,15 @@ from torch import Tensor
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train import devices, keeper, loop
 from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
-from deblurgan.train.loop import Run, schedule_factor, stop_on_signal, train, usual_workers
+from deblurgan.train.crops import ORIENTATIONS
+from deblurgan.train.loop import (
+    Run,
+    draw_orientations,
+    schedule_factor,
+    stop_on_signal,
+    train,
+    usual_workers,
+)
 from deblurgan.train.networks import EdgeGenerator, EdgeSettings, UNetGenerator, UNetSettings
 from deblurgan.train.recipe import Recipe, ScheduleSettings, load_recipe
 from deblurgan.train.state import NAME
@@ -311,6 +319,36 @@ def test_a_run_with_a_teacher_resumes_as_if_it_had_not_ended(
     assert weights(train_tiny(folder="halves", teacher=renamed)) == weights(whole)
 
 
+def test_a_teacher_is_not_in_the_way_of_the_first_weights(
+    train_tiny: Callable[..., Path], teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "train_step", killed)
+    first = []
+    for changes in ({}, {"teacher": teacher}):
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(folder=f"run{len(first)}", **changes)
+        state = torch.load(teacher.parent / f"run{len(first)}" / NAME, weights_only=True)
+        first.append(state["generator"])
+    assert all(torch.equal(first[1][name], values) for name, values in first[0].items())
+
+
+def test_a_teacher_looks_as_pictures_may_lie() -> None:
+    drawn = {
+        flips: [
+            draw_orientations(tiny("edge", f'data.flips="{flips}"', "teacher.views=3"), step)
+            for step in range(40)
+        ]
+        for flips in ORIENTATIONS
+    }
+    assert all(views == [0] for views in drawn["none"])
+    assert all(sorted(views) == [0, 4] for views in drawn["horizontal"])
+    assert all(len(set(views)) == 3 for views in drawn["all"])
+    assert {view for views in drawn["all"] for view in views} == set(range(8))
+
+
 def test_a_teacher_must_have_something_to_teach(
     train_tiny: Callable[..., Path], teacher: Path, vgg: Path
 ) -> None:
@@ -362,13 +400,15 @@ def test_channels_that_never_fire_begin_anew_once(
     path = tmp_path / "first.safetensors"
     save_checkpoint(path, generator, {})
     folder = train_tiny(recipe, start_from=path)
-    assert "hidden channels never fire: they begin anew" in capfd.readouterr().err
+    assert "3 of 32 hidden channels never fire: they begin anew" in capfd.readouterr().err
     alone = train_tiny(tiny("edge", "schedule.steps=3"), "alone", start_from=path)
     assert rows(folder, "gain_db")[0] == rows(alone, "gain_db")[0]
     assert weights(folder) != weights(alone)
     before = weights(folder)
     assert weights(train_tiny(recipe, start_from=path)) == before
     assert "begin anew" not in capfd.readouterr().err
+    with pytest.raises(DeblurError, match=r"training\.begin_anew: .* no --start-from"):
+        train_tiny(recipe, "other")
 
 
 def test_weights_that_are_not_finite_are_never_the_best(train_tiny: Callable[..., Path]) -> None:
