@@ -78,8 +78,8 @@ def run(
         Path | None,
         typer.Option(
             metavar="CHECKPOINT",
-            help="Learn this generator's pictures as well, be it a larger one or the same: see "
-            "the recipe's [teacher].",
+            help="Learn this generator's pictures as well, be it a larger one or the same: how "
+            "much of them, the recipe's table teacher says.",
         ),
     ] = None,
     vgg: Annotated[
