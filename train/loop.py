@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -25,22 +25,20 @@ from torch import Tensor
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import make_folder
-from deblurgan.train.checkpoint import load_checkpoint, weights_sha256
-from deblurgan.train.crops import ORIENTATIONS
+from deblurgan.train.checkpoint import weights_sha256
 from deblurgan.train.devices import Devices, check_alike, make_fabric, together, total
-from deblurgan.train.dormant import begin_anew
 from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
 from deblurgan.train.journal import Journal
 from deblurgan.train.keeper import Keeper
 from deblurgan.train.layouts import PairSource, Source, check_source, find_source, hold_out
-from deblurgan.train.networks import Generator, describe_generator
 from deblurgan.train.recipe import Recipe, ScheduleSettings
 from deblurgan.train.samples import BATCHES_OF_LANES, Samples, batches, seeded
+from deblurgan.train.start import check_start, starting_weights
 from deblurgan.train.state import Origin, has_state, resume_state
 from deblurgan.train.step import follow, load_content_weights, set_up_players, train_step
+from deblurgan.train.teacher import draw_orientations, load_teacher
 
 VALIDATION_SIDE = 512
-LOOKED_AT = 128  # pictures, to tell whether a channel ever fires
 
 
 @dataclass(frozen=True)
@@ -193,16 +191,6 @@ def check_end(schedule: ScheduleSettings, time_limit: float | None) -> None:
         )
 
 
-def check_start(recipe: Recipe, start_from: Path | None) -> None:
-    if recipe.training.begin_anew and start_from is None:
-        raise DeblurError(
-            "training.begin_anew",
-            expected="weights to start from, whose channels are looked at",
-            found="no --start-from",
-            remedy="add --start-from CHECKPOINT, or leave training.begin_anew out",
-        )
-
-
 def open_data(fabric: Fabric, recipe: Recipe, names: list[str]) -> Data:
     """Find and check all pictures; each process looks at its share of them.
 
@@ -257,54 +245,6 @@ def usual_workers(device: torch.device) -> int:
     return max(n for n in range(spare + 1) if n == 0 or BATCHES_OF_LANES % n == 0)
 
 
-def load_teacher(recipe: Recipe, path: Path | None) -> Generator | None:
-    """A checkpoint's generator, which may be another network than the recipe's.
-
-    Raises ``DeblurError`` for a recipe that leaves it nothing to teach.
-    """
-    if path is None:
-        return None
-    found = load_checkpoint(path).generator
-    if not recipe.loss.pixel:
-        raise DeblurError(
-            "--teacher",
-            expected="a recipe with loss.pixel above 0, as a teacher teaches pixels",
-            found="loss.pixel = 0",
-            remedy="add --set loss.pixel=1, or leave --teacher out",
-        )
-    if recipe.data.crop < found.minimum_size:
-        raise DeblurError(
-            path,
-            expected=f"data.crop of at least {found.minimum_size}, the smallest picture it takes",
-            found=str(recipe.data.crop),
-            remedy=f"add --set data.crop={found.minimum_size}, or leave --teacher out",
-        )
-    return found
-
-
-def starting_weights(
-    fabric: Fabric, recipe: Recipe, path: Path, samples: Samples
-) -> dict[str, Tensor]:
-    """Those of a checkpoint's generator, which must be the recipe's network."""
-    found = load_checkpoint(path).generator
-    wanted = {"name": recipe.generator.name, "settings": asdict(recipe.generator.settings)}
-    if describe_generator(found) != wanted:
-        raise DeblurError(
-            path,
-            expected=f"the recipe's generator, {wanted}",
-            found=str(describe_generator(found)),
-            remedy="change the recipe with --set generator.name=… and its settings, "
-            "or leave --start-from out",
-        )
-    if recipe.training.begin_anew and fabric.is_global_zero:
-        with console.watching("pictures that may make channels fire") as watch:
-            blurred = [pair[:1].float() / 127.5 - 1 for pair in samples.distinct(LOOKED_AT, watch)]
-        random = torch.Generator().manual_seed(seeded(recipe.training.seed, "begin anew"))
-        dormant, channels = begin_anew(found, blurred, random)
-        console.say(f"{dormant} of {channels} hidden channels never fire: they begin anew")
-    return found.state_dict()
-
-
 def schedule_factor(schedule: ScheduleSettings, step: int, done: float) -> float:
     """What the learning rate is multiplied with at ``step``, ``done`` of the run over."""
     warm = min(1.0, (step + 1) / schedule.warm_up) if schedule.warm_up else 1.0
@@ -314,14 +254,6 @@ def schedule_factor(schedule: ScheduleSettings, step: int, done: float) -> float
     if schedule.decay == "cosine":
         return warm * (0.01 + 0.99 * (1 + math.cos(math.pi * late)) / 2)
     return warm
-
-
-def draw_orientations(recipe: Recipe, step: int) -> list[int]:
-    """The teacher's in this step, the same in all processes."""
-    allowed = ORIENTATIONS[recipe.data.flips]
-    random = torch.Generator().manual_seed(seeded(recipe.training.seed, "views", step))
-    drawn = torch.randperm(len(allowed), generator=random)[: recipe.teacher.views]
-    return [allowed[place] for place in drawn.tolist()]
 
 
 def draw_mix(recipe: Recipe, first: int) -> Tensor:

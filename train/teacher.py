@@ -8,12 +8,50 @@ et al. 2018).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from deblurgan.train.crops import turn, turn_back
+from deblurgan.runtime.errors import DeblurError
+from deblurgan.train.checkpoint import load_checkpoint
+from deblurgan.train.crops import ORIENTATIONS, turn, turn_back
 from deblurgan.train.networks import Generator
+from deblurgan.train.recipe import Recipe
+from deblurgan.train.samples import seeded
+
+
+def load_teacher(recipe: Recipe, path: Path | None) -> Generator | None:
+    """A checkpoint's generator, which may be another network than the recipe's.
+
+    Raises ``DeblurError`` for a recipe that leaves it nothing to teach.
+    """
+    if path is None:
+        return None
+    found = load_checkpoint(path).generator
+    if not recipe.loss.pixel:
+        raise DeblurError(
+            "--teacher",
+            expected="a recipe with loss.pixel above 0, as a teacher teaches pixels",
+            found="loss.pixel = 0",
+            remedy="add --set loss.pixel=1, or leave --teacher out",
+        )
+    if recipe.data.crop < found.minimum_size:
+        raise DeblurError(
+            path,
+            expected=f"data.crop of at least {found.minimum_size}, the smallest picture it takes",
+            found=str(recipe.data.crop),
+            remedy=f"add --set data.crop={found.minimum_size}, or leave --teacher out",
+        )
+    return found
+
+
+def draw_orientations(recipe: Recipe, step: int) -> list[int]:
+    """Those it looks at the batch of this step in, the same in all processes."""
+    allowed = ORIENTATIONS[recipe.data.flips]
+    random = torch.Generator().manual_seed(seeded(recipe.training.seed, "views", step))
+    drawn = torch.randperm(len(allowed), generator=random)[: recipe.teacher.views]
+    return [allowed[place] for place in drawn.tolist()]
 
 
 @torch.no_grad()

@@ -22,10 +22,8 @@ from torch import Tensor
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train import devices, keeper, loop
 from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
-from deblurgan.train.crops import ORIENTATIONS
 from deblurgan.train.loop import (
     Run,
-    draw_orientations,
     schedule_factor,
     stop_on_signal,
     train,
@@ -333,20 +331,6 @@ def test_a_teacher_is_not_in_the_way_of_the_first_weights(
         state = torch.load(teacher.parent / f"run{len(first)}" / NAME, weights_only=True)
         first.append(state["generator"])
     assert all(torch.equal(first[1][name], values) for name, values in first[0].items())
-
-
-def test_a_teacher_looks_as_pictures_may_lie() -> None:
-    drawn = {
-        flips: [
-            draw_orientations(tiny("edge", f'data.flips="{flips}"', "teacher.views=3"), step)
-            for step in range(40)
-        ]
-        for flips in ORIENTATIONS
-    }
-    assert all(views == [0] for views in drawn["none"])
-    assert all(sorted(views) == [0, 4] for views in drawn["horizontal"])
-    assert all(len(set(views)) == 3 for views in drawn["all"])
-    assert {view for views in drawn["all"] for view in views} == set(range(8))
 
 
 def test_a_teacher_must_have_something_to_teach(

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from deblurgan.train.crops import ORIENTATIONS, turn
 from deblurgan.train.networks import EdgeGenerator, EdgeSettings
-from deblurgan.train.teacher import mean_view
+from deblurgan.train.recipe import load_recipe
+from deblurgan.train.teacher import draw_orientations, mean_view
 
 
 @pytest.fixture
@@ -48,3 +49,17 @@ def test_what_is_taught_is_in_fp32_whatever_it_was_computed_in(
     half = generator.bfloat16()
     assert half(squares.bfloat16()).dtype == torch.bfloat16
     assert mean_view(half, squares.bfloat16(), [0, 6]).dtype == torch.float32
+
+
+def test_a_teacher_looks_as_pictures_may_lie() -> None:
+    drawn = {
+        flips: [
+            draw_orientations(load_recipe("edge", [f"data.flips={flips}", "teacher.views=3"]), step)
+            for step in range(40)
+        ]
+        for flips in ORIENTATIONS
+    }
+    assert all(views == [0] for views in drawn["none"])
+    assert all(sorted(views) == [0, 4] for views in drawn["horizontal"])
+    assert all(len(set(views)) == 3 for views in drawn["all"])
+    assert {view for views in drawn["all"] for view in views} == set(range(8))
