@@ -7,8 +7,9 @@ that one picture, with its graph, then serves the generator's own update.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +18,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from deblurgan.train.losses import Critic, Taught, charbonnier, negative_psnr
+from deblurgan.train.muon import Muon
 from deblurgan.train.networks import Generator, build_discriminator, build_generator
 from deblurgan.train.recipe import OptimiserSettings, Recipe
-from deblurgan.train.teacher import mean_view
+from deblurgan.train.teacher import mean_view, stretched
 from deblurgan.train.vgg import ContentLoss, VggWeights, load_vgg
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -109,6 +111,8 @@ def train_step(
     if players.teacher is not None:
         with fabric.autocast():
             view = mean_view(players.teacher, blurred, orientations)
+        if recipe.teacher.stretch:
+            view = stretched(view, blurred, sharp)
         taught = Taught(view, recipe.teacher.share)
     restored = players.generate(blurred)
     losses: dict[str, Tensor] = {}
@@ -124,8 +128,11 @@ def train_step(
     total = restored.new_zeros(())
     with fabric.autocast():
         if recipe.loss.pixel:
-            distance = {"charbonnier": charbonnier, "psnr": negative_psnr}[recipe.loss.distance]
-            losses["pixel"] = distance(restored, sharp, taught=taught)
+            measures: dict[str, Callable[..., Tensor]] = {
+                "charbonnier": charbonnier,
+                "psnr": partial(negative_psnr, epsilon=recipe.loss.floor),
+            }
+            losses["pixel"] = measures[recipe.loss.distance](restored, sharp, taught=taught)
             total = total + recipe.loss.pixel * losses["pixel"]
         if players.content is not None:
             losses["content"] = players.content(restored, sharp)
@@ -156,7 +163,7 @@ def follow(average: Generator, generator: Generator, decay: float) -> None:
 
 
 def make_optimiser(settings: OptimiserSettings, module: nn.Module) -> torch.optim.Optimizer:
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "muon": Muon}[settings.name]
     return kind(
         module.parameters(),
         lr=settings.learning_rate,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.checkpoint import load_checkpoint
@@ -19,6 +20,11 @@ from deblurgan.train.crops import ORIENTATIONS, turn, turn_back
 from deblurgan.train.networks import Generator
 from deblurgan.train.recipe import Recipe
 from deblurgan.train.samples import seeded
+
+BANDS = 3
+STRETCH = (0.6, 1.6)
+UNCHANGED = 1e-7
+"""A change whose mean square, in [-1, 1], is below this has no direction."""
 
 
 def load_teacher(recipe: Recipe, path: Path | None) -> Generator | None:
@@ -61,3 +67,34 @@ def mean_view(teacher: Generator, blurred: Tensor, orientations: Sequence[int]) 
     """
     views = [turn_back(teacher(turn(blurred, o)), o) for o in orientations]
     return torch.stack(views).mean(0, dtype=torch.float32)
+
+
+def stretched(view: Tensor, blurred: Tensor, sharp: Tensor) -> Tensor:
+    """The teacher's view ``[N, 3, side, side]`` with its change of each picture made as large
+    as brings it nearest to the sharp one, band by band: what it lacks most is strength, since
+    the mean of all that may have been there is weaker than what was.
+    """
+    changes, wanted = pyramid(view - blurred), pyramid(sharp - blurred)
+    stretched = changes.pop()
+    for change, truth in zip(reversed(changes), reversed(wanted[:-1]), strict=True):
+        power = change.square().mean((1, 2, 3), keepdim=True)
+        factor = (change * truth).mean((1, 2, 3), keepdim=True) / power.clamp_min(UNCHANGED)
+        factor = torch.where(power > UNCHANGED, factor.clamp(*STRETCH), 1.0)
+        stretched = enlarged(stretched, change) + factor * change
+    return blurred + stretched
+
+
+def pyramid(picture: Tensor) -> list[Tensor]:
+    """``BANDS`` bands of frequencies, each at half the size of the one before, and what is left
+    (Burt and Adelson 1983).
+    """
+    bands = []
+    for _ in range(BANDS):
+        low = F.avg_pool2d(picture, 2, ceil_mode=True)
+        bands.append(picture - enlarged(low, picture))
+        picture = low
+    return [*bands, picture]
+
+
+def enlarged(low: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(low, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -123,6 +123,8 @@ def test_another_network_begins_from_its_own_defaults() -> None:
         ("loss.game=hinge", ["loss.game", "'wgan-gp'", "'hinge'"]),
         ("generator.name=vit", ["generator.name", "resnet", "vit"]),
         ("generator.chanels=4", ["generator.chanels", "generator.channels"]),
+        ("loss.floor=0", ["floor must be at least 1e-08, not 0"]),
+        ("optimiser.name=sgd", ["optimiser.name", "'muon'", "'sgd'"]),
         ("optimiser.betas=[0.5, 1.0]", ["betas"]),
         ("optimiser.learning_rate=nan", ["learning_rate"]),
         ("optimiser.weight_decay=0.1", ["adamw"]),

@@ -39,15 +39,20 @@ def four_pairs(picture: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "distance"), [*((name, "charbonnier") for name in SMALL), ("edge", "psnr")]
+    ("name", "distance", "optimiser"),
+    [
+        *((name, "charbonnier", "adamw") for name in SMALL),
+        ("edge", "psnr", "adamw"),
+        ("edge", "charbonnier", "muon"),
+    ],
 )
 def test_each_generator_learns_four_pairs_by_heart(
-    name: str, distance: str, four_pairs: Tensor
+    name: str, distance: str, optimiser: str, four_pairs: Tensor
 ) -> None:
     recipe = load_recipe(
         "edge", [*SMALL[name], *(["generator.dropout=0"] if name != "edge" else []),
                  "optimiser.learning_rate=2e-3", "training.precision=fp32",
-                 f"loss.distance={distance}"],
+                 f"loss.distance={distance}", f"optimiser.name={optimiser}"],
     )  # fmt: skip
     torch.manual_seed(1)
     fabric = make_fabric(Devices("cpu"), recipe.training)
@@ -62,6 +67,20 @@ def test_each_generator_learns_four_pairs_by_heart(
         restored = players.generator(four_pairs[:, 0].float() / 127.5 - 1)
     pictures = ((restored + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     assert psnr(pictures, four_pairs[:, 1]) > 30
+
+
+@pytest.mark.parametrize("floor", [1e-4, 4.0])
+def test_the_floor_is_added_to_each_pictures_error(floor: float, four_pairs: Tensor) -> None:
+    """A new generator leaves pictures as they are."""
+    changes = ("training.precision=fp32", "loss.distance=psnr", f"loss.floor={floor}")
+    recipe = load_recipe("edge", [*SMALL["edge"], *changes])
+    fabric = make_fabric(Devices("cpu"), recipe.training)
+    players = set_up_players(fabric, recipe, None)
+    losses = train_step(fabric, recipe, players, four_pairs, torch.zeros(1, 4, 1, 1, 1))
+    blurred, sharp = (four_pairs.double() / 127.5 - 1).unbind(1)
+    squared = (blurred - sharp).square().mean((1, 2, 3))
+    expected = 10 * (squared + floor).log10().mean().item()
+    assert losses["pixel"].item() == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -2,12 +2,22 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
 from deblurgan.train.crops import ORIENTATIONS, turn
 from deblurgan.train.networks import EdgeGenerator, EdgeSettings
 from deblurgan.train.recipe import load_recipe
-from deblurgan.train.teacher import draw_orientations, mean_view
+from deblurgan.train.teacher import (
+    BANDS,
+    draw_orientations,
+    enlarged,
+    mean_view,
+    pyramid,
+    stretched,
+)
 
 
 @pytest.fixture
@@ -63,3 +73,42 @@ def test_a_teacher_looks_as_pictures_may_lie() -> None:
     assert all(sorted(views) == [0, 4] for views in drawn["horizontal"])
     assert all(len(set(views)) == 3 for views in drawn["all"])
     assert {view for views in drawn["all"] for view in views} == set(range(8))
+
+
+@given(height=st.integers(3, 40), width=st.integers(3, 40))
+@settings(max_examples=20, deadline=None)
+def test_bands_make_up_the_picture(height: int, width: int) -> None:
+    picture = torch.rand(2, 3, height, width)
+    bands = pyramid(picture)
+    assert len(bands) == BANDS + 1
+    whole = bands.pop()
+    for band in reversed(bands):
+        whole = enlarged(whole, band) + band
+    torch.testing.assert_close(whole, picture, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("strength", "factor"), [(0.8, 1.25), (1.25, 0.8), (0.5, 1.6), (4, 0.6)])
+def test_a_change_in_the_right_direction_gets_the_truths_size(
+    strength: float, factor: float, squares: Tensor
+) -> None:
+    blurred = squares * 0.5
+    fine = squares - blurred
+    fine = fine - enlarged(F.avg_pool2d(fine, 2), fine)
+    sharp = blurred + fine
+    restored = stretched(blurred + strength * fine, blurred, sharp)
+    expected = blurred + factor * strength * fine
+    # The pyramid puts a little of the finest band into the coarser ones, each with its own factor.
+    assert (restored - expected).square().mean() < 0.01 * fine.square().mean()
+
+
+def test_each_picture_and_band_gets_its_own_size_and_comes_nearer(squares: Tensor) -> None:
+    blurred, noise = squares * 0.5, torch.rand(squares.shape) - 0.5
+    sharp = squares.clone()
+    view = blurred + (sharp - blurred) * torch.tensor([0.7, 1.2]).view(2, 1, 1, 1) + 0.3 * noise
+    restored = stretched(view, blurred, sharp)
+    before, after = ((x - sharp).square().mean((1, 2, 3)) for x in (view, restored))
+    assert (after < before).all()
+
+
+def test_a_teacher_that_changes_nothing_stays_so(squares: Tensor) -> None:
+    assert torch.equal(stretched(squares, squares, -squares), squares)
