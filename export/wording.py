@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+LONGEST_LIST = 12
+"""Items of a list that are shown, all of them; of a longer one, as of the photographs that a
+network was trained on, the first and the last."""
+
 
 def plain(value: Any) -> str:
     """JSON as a person reads it: ``channels 48, blocks 2, data (photos 45)``."""
@@ -13,6 +17,8 @@ def plain(value: Any) -> str:
             for key, item in value.items()
             if item is not None  # a setting left to the network's own rule
         )
+    if isinstance(value, list) and len(value) > LONGEST_LIST:
+        return f"{plain(value[0])} to {plain(value[-1])}, {len(value)} of them"
     if isinstance(value, list):
         return " ".join(plain(item) for item in value)
     if isinstance(value, bool):

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deblurgan.export.wording import LONGEST_LIST, megabytes, plain
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"channels": 48, "data": {"photos": 45}}, "channels 48, data (photos 45)"),
+        ({"bias": None, "affine": False, "tracked": True}, "affine no, tracked yes"),
+        ({"betas": [0.9, 0.99]}, "betas 0.9 0.99"),
+        (list(range(LONGEST_LIST)), "0 1 2 3 4 5 6 7 8 9 10 11"),
+        ([f"{n}.png" for n in range(541)], "0.png to 540.png, 541 of them"),
+    ],
+)
+def test_json_is_said_in_words(value: Any, words: str) -> None:
+    assert plain(value) == words
+
+
+def test_sizes_are_in_megabytes() -> None:
+    assert megabytes(3_000_431) == "3.00 MB"
