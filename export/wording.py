@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 LONGEST_LIST = 12
-"""Items of a list that are shown, all of them; of a longer one, as of the photographs that a
-network was trained on, the first and the last."""
+"""Longer lists are shown by their first and last item."""
 
 
 def plain(value: Any) -> str:
@@ -18,7 +17,7 @@ def plain(value: Any) -> str:
             if item is not None  # a setting left to the network's own rule
         )
     if isinstance(value, list) and len(value) > LONGEST_LIST:
-        return f"{plain(value[0])} to {plain(value[-1])}, {len(value)} of them"
+        return f"{plain(value[0])} … {plain(value[-1])} ({len(value)} in all)"
     if isinstance(value, list):
         return " ".join(plain(item) for item in value)
     if isinstance(value, bool):

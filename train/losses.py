@@ -93,16 +93,16 @@ def charbonnier(
 
 
 def negative_psnr(
-    restored: Tensor, sharp: Tensor, epsilon: float = 1e-4, taught: Taught | None = None
+    restored: Tensor, sharp: Tensor, floor: float = 1e-4, taught: Taught | None = None
 ) -> Tensor:
-    """Mean of ``10 log10(MSE + epsilon)`` over the pictures ``[N, C, H, W]``, in dB, in
+    """Mean of ``10 log10(MSE + floor)`` over the pictures ``[N, C, H, W]``, in dB, in
     fp32 at least (HINet, Chen et al. 2021).
 
-    A picture counts by how many dB it gains, be its blur long or short; with ``epsilon``
-    one that is sharp to 46 dB (in [-1, 1]) hardly counts any more.
+    A picture counts by how many dB it gains, be its blur long or short; one whose
+    error is at the ``floor`` (46 dB, in [-1, 1]) counts half, a sharper one hardly.
     """
     squared = error(torch.square, at_least_fp32(restored), sharp, taught).flatten(1).mean(1)
-    return 10 * (squared + epsilon).log10().mean()
+    return 10 * (squared + floor).log10().mean()
 
 
 def error(

@@ -1,7 +1,8 @@
 """Muon, an optimiser: the momentum of each convolution is made orthogonal, so that it moves
 in all directions alike and not in a few (Jordan et al. 2024).
 
-PyTorch's own takes matrices alone; a convolution is one, with a row for each filter.
+PyTorch's own takes matrices alone; a convolution is one too, with a row for each index of
+its first axis.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ STEP_LIKE_ADAMS = 0.2
 
 class Muon(torch.optim.Optimizer):
     """Moves weights of two axes or more by their orthogonal momentum, which ``betas[0]`` is
-    the decay of; biases, which have no directions, by AdamW.
+    the decay of; biases and norms, which are no matrices, by AdamW.
     """
 
     def __init__(
@@ -79,7 +80,8 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """About the nearest matrix whose rows, or columns where these are fewer, are orthogonal
-    and of length 1: singular values between 0.7 and 1.2, in fp32 at least.
+    and of length 1, in fp32 at least: singular values of 0.7 to 1.2, but for those below a
+    500th of the matrix's norm, which stay smaller.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide.to(torch.promote_types(wide.dtype, torch.float32))

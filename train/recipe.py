@@ -53,8 +53,8 @@ class LossSettings:
     """charbonnier, a smooth L1; or psnr, each picture's own, negated: in dB, some hundred
     times as large."""
     floor: float = 1e-4
-    """Of psnr: added to a picture's mean squared error in [-1, 1], so that those nearly sharp
-    hardly count; 1e-4 is 46 dB, 1e-3 36."""
+    """Of psnr: added to a picture's mean squared error in [-1, 1], so that those much sharper
+    than it hardly count; 1e-4 is 46 dB, 1e-3 36."""
     content: float = 100.0
     """Weight of the squared distance between VGG's features."""
     adversarial: float = 1.0
@@ -87,8 +87,8 @@ class TeacherSettings:
     """Orientations that it looks at each batch in, 1 to 8 and drawn from what data.flips
     allows: the mean of what it sees is nearer to the truth, and each takes a pass."""
     stretch: bool = False
-    """Make its change of each picture as large as brings it nearest to the sharp one, band of
-    frequencies by band, 0.6 to 1.6 times what it is: it gives the direction, the truth the size."""
+    """Scale its change of each picture, band of frequencies by band, by what brings it nearest
+    to the sharp one, 0.6 to 1.6."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "views")
@@ -123,11 +123,13 @@ class OptimiserSettings:
     __pydantic_config__: ClassVar[dict[str, Any]] = DOCUMENTED
 
     name: Literal["adam", "adamw", "muon"] = "adam"
-    """adam, adamw or muon, whose updates of convolutions are orthogonal; of biases adamw's."""
+    """adam, adamw, or muon: orthogonal updates of weights with two axes or more, adamw's of
+    biases and norms."""
     learning_rate: float = 1e-4
     """At its highest."""
     betas: tuple[float, float] = (0.5, 0.999)
-    """Decay of the gradient's first and second moment; muon likes the first at 0.95."""
+    """Decay of the gradient's first and second moment; for muon the first is usually 0.95, and
+    the second is of biases and norms alone."""
     epsilon: float = 1e-8
     """Keeps the division by the second moment finite."""
     weight_decay: float = 0.0

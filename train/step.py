@@ -7,9 +7,8 @@ that one picture, with its graph, then serves the generator's own update.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,11 +127,10 @@ def train_step(
     total = restored.new_zeros(())
     with fabric.autocast():
         if recipe.loss.pixel:
-            measures: dict[str, Callable[..., Tensor]] = {
-                "charbonnier": charbonnier,
-                "psnr": partial(negative_psnr, epsilon=recipe.loss.floor),
-            }
-            losses["pixel"] = measures[recipe.loss.distance](restored, sharp, taught=taught)
+            if recipe.loss.distance == "psnr":
+                losses["pixel"] = negative_psnr(restored, sharp, recipe.loss.floor, taught)
+            else:
+                losses["pixel"] = charbonnier(restored, sharp, taught=taught)
             total = total + recipe.loss.pixel * losses["pixel"]
         if players.content is not None:
             losses["content"] = players.content(restored, sharp)

@@ -22,7 +22,9 @@ from deblurgan.train.recipe import Recipe
 from deblurgan.train.samples import seeded
 
 BANDS = 3
+"""From the finest on, each of half the frequencies of the one before, that are stretched."""
 STRETCH = (0.6, 1.6)
+"""The least and the largest factor."""
 UNCHANGED = 1e-7
 """A change whose mean square, in [-1, 1], is below this has no direction."""
 
@@ -70,18 +72,19 @@ def mean_view(teacher: Generator, blurred: Tensor, orientations: Sequence[int]) 
 
 
 def stretched(view: Tensor, blurred: Tensor, sharp: Tensor) -> Tensor:
-    """The teacher's view ``[N, 3, side, side]`` with its change of each picture made as large
-    as brings it nearest to the sharp one, band by band: what it lacks most is strength, since
-    the mean of all that may have been there is weaker than what was.
+    """The teacher's view ``[N, 3, side, side]`` with its change of each picture scaled, band
+    by band, to come nearest to the sharp one; what is coarser than the bands stays.
+
+    The mean of several views of an imperfect teacher is mostly too weak a change.
     """
     changes, wanted = pyramid(view - blurred), pyramid(sharp - blurred)
-    stretched = changes.pop()
+    result = changes.pop()
     for change, truth in zip(reversed(changes), reversed(wanted[:-1]), strict=True):
         power = change.square().mean((1, 2, 3), keepdim=True)
-        factor = (change * truth).mean((1, 2, 3), keepdim=True) / power.clamp_min(UNCHANGED)
+        factor = (change * truth).mean((1, 2, 3), keepdim=True) / power
         factor = torch.where(power > UNCHANGED, factor.clamp(*STRETCH), 1.0)
-        stretched = enlarged(stretched, change) + factor * change
-    return blurred + stretched
+        result = enlarged(result, change) + factor * change
+    return (blurred + result).clamp(-1, 1)
 
 
 def pyramid(picture: Tensor) -> list[Tensor]:

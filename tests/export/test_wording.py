@@ -14,7 +14,10 @@ from deblurgan.export.wording import LONGEST_LIST, megabytes, plain
         ({"bias": None, "affine": False, "tracked": True}, "affine no, tracked yes"),
         ({"betas": [0.9, 0.99]}, "betas 0.9 0.99"),
         (list(range(LONGEST_LIST)), "0 1 2 3 4 5 6 7 8 9 10 11"),
-        ([f"{n}.png" for n in range(541)], "0.png to 540.png, 541 of them"),
+        (
+            {"data": [f"{n}.png" for n in range(541)], "batch": 16},
+            "data 0.png … 540.png (541 in all), batch 16",
+        ),
     ],
 )
 def test_json_is_said_in_words(value: Any, words: str) -> None:

@@ -119,13 +119,20 @@ def test_workers_change_nothing(train_tiny: Callable[..., Path], photos: Path) -
     assert weights(inline) == weights(train_tiny(folder="workers", workers=2, **changes))
 
 
-@pytest.mark.parametrize("name", ["edge", "paper"])
+@pytest.mark.parametrize(
+    ("name", "optimiser"), [("edge", "adamw"), ("edge", "muon"), ("paper", "adam")]
+)
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
-    name: str, train_tiny: Callable[..., Path], vgg: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    optimiser: str,
+    train_tiny: Callable[..., Path],
+    vgg: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Weights, optimisers, average, critic, order and dropout, bit for bit."""
     # Dropout too: its random numbers must be those of the step.
-    recipe = tiny(name, *(["generator.dropout=0.5"] if name == "paper" else []))
+    dropout = ["generator.dropout=0.5"] if name == "paper" else []
+    recipe = tiny(name, f"optimiser.name={optimiser}", *dropout)
     whole = train_tiny(recipe, "whole", vgg=vgg)
     steps = recipe.schedule.steps
     made, step = [], loop.train_step
