@@ -88,7 +88,7 @@ class TeacherSettings:
     allows: the mean of what it sees is nearer to the truth, and each takes a pass."""
     stretch: bool = False
     """Scale its change of each picture, band of frequencies by band, by what brings it nearest
-    to the sharp one, 0.6 to 1.6."""
+    to the sharp one, 0 to 1.6."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "views")

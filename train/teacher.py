@@ -23,7 +23,7 @@ from deblurgan.train.samples import seeded
 
 BANDS = 3
 """From the finest on, each of half the frequencies of the one before, that are stretched."""
-STRETCH = (0.6, 1.6)
+STRETCH = (0.0, 1.6)
 """The least and the largest factor."""
 UNCHANGED = 1e-7
 """A change whose mean square, in [-1, 1], is below this has no direction."""
