@@ -182,7 +182,8 @@ class TrainingSettings:
     seed: int = 1
     """Of weights, order, blur and dropout."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
-    """Of the arithmetic; weights stay fp32. auto: bf16 on a GPU that has it, else fp32."""
+    """Of the arithmetic; weights stay fp32. auto: bf16 on a GPU or an x86-64 processor
+    that has it, else fp32."""
     compile: bool = False
     """Compile the generator and VGG with torch.compile (minutes at the start); the
     discriminator stays eager, since its penalty is differentiated twice."""

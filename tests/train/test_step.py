@@ -184,14 +184,26 @@ def test_a_gpu_trains_in_every_precision(
     assert all(p.dtype == torch.float32 for p in players.generator.parameters())
 
 
-@pytest.mark.parametrize("computes", [True, False])
-def test_a_precision_that_is_imitated_is_told(
-    computes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("instructions", "told", "auto"),
+    [
+        (("AVX2", "AVX-512", "VNNI", "bf16"), False, "bf16-mixed"),
+        (("AVX2", "AVX-512", "VNNI"), True, "32-true"),
+        (("dot products", "bf16"), False, "32-true"),  # Arm's, where nobody has measured it
+        ((), False, "32-true"),  # a system that does not tell
+    ],
+)
+def test_bf16_is_taken_where_it_is_faster_and_told_where_it_is_imitated(
+    instructions: tuple[str, ...],
+    told: bool,
+    auto: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(devices, "computes_bf16", lambda kind: computes)
-    devices.make_precision("bf16", "cpu")
-    assert ("fp32 is faster" in capsys.readouterr().err) is not computes
-    assert devices.make_precision("auto", "cpu").precision == "32-true"
+    monkeypatch.setattr(devices, "find_instructions", lambda: instructions)
+    assert devices.make_precision("bf16", "cpu").precision == "bf16-mixed"
+    assert ("fp32 is faster" in capsys.readouterr().err) is told
+    assert devices.make_precision("auto", "cpu").precision == auto
     assert capsys.readouterr().err == ""
 
 
