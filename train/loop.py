@@ -31,12 +31,13 @@ from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
 from deblurgan.train.journal import Journal
 from deblurgan.train.keeper import Keeper
 from deblurgan.train.layouts import PairSource, Source, check_source, find_source, hold_out
+from deblurgan.train.lessons import Lessons, oldest_shown
 from deblurgan.train.recipe import Recipe, ScheduleSettings
 from deblurgan.train.samples import BATCHES_OF_LANES, Samples, batches, seeded
 from deblurgan.train.start import check_start, starting_weights
 from deblurgan.train.state import Origin, has_state, resume_state
 from deblurgan.train.step import follow, load_content_weights, set_up_players, train_step
-from deblurgan.train.teacher import draw_orientations, load_teacher
+from deblurgan.train.teacher import load_teacher
 
 VALIDATION_SIDE = 512
 
@@ -117,12 +118,13 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
         coming = batches(
             data.samples,
             batch=recipe.training.batch,
-            first=progress.step,
+            first=oldest_shown(recipe.data.echo, progress.step),
             rank=fabric.global_rank,
             world=fabric.world_size,
             workers=workers,
         )
         stack.enter_context(closing(coming))
+        lessons = Lessons(fabric, recipe, players.teacher, coming, progress.step)
         keeper = Keeper(fabric, run.output, origin, data.held_out, players, progress, journal)
         if not has_state(run.output):
             keeper.save()
@@ -140,12 +142,11 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
 
             rate = recipe.optimiser.learning_rate * schedule_factor(recipe.schedule, step, done)
             players.set_rate(rate)
-            pairs = next(coming).to(fabric.device, non_blocking=True)
+            lesson = lessons[step]
             first = step * batch + fabric.global_rank * recipe.training.batch
             mix = draw_mix(recipe, first).to(fabric.device)
             torch.manual_seed(seeded(recipe.training.seed, "step", step, fabric.global_rank))
-            views = draw_orientations(recipe, step)
-            losses = train_step(fabric, recipe, players, pairs, mix, views)
+            losses = train_step(fabric, recipe, players, lesson.pairs, mix, lesson.view)
             follow(players.average, players.generator, min(recipe.training.ema, step / (step + 10)))
             progress.step = step + 1
 
