@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from deblurgan.benchmarks.speed import seconds
 from deblurgan.train.devices import Devices, make_fabric
+from deblurgan.train.lessons import Lessons
 from deblurgan.train.loop import draw_mix, open_data
 from deblurgan.train.networks import (
     PatchDiscriminator,
@@ -125,10 +126,11 @@ def measure_training(
             if plain is not None:
                 plains.append(seconds(lambda: plain(pairs)))
             own.append(seconds(lambda: ours(pairs)))
-        ahead = PREFETCH * workers
+        lessons = Lessons(fabric, recipe, None, coming, 0)
+        ahead = PREFETCH * workers * recipe.data.echo
         for number in range(ahead + max(ahead, rounds)):
             start = time.perf_counter()
-            pairs = next(coming).to(fabric.device)
+            pairs = next(lessons).pairs
             waited = time.perf_counter() - start
             ours(pairs)
             if number >= ahead:

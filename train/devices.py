@@ -20,7 +20,7 @@ from torch import Tensor
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.processor import find_instructions
-from deblurgan.train.recipe import TrainingSettings
+from deblurgan.train.recipe import Arithmetic, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,8 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def make_precision(precision: str, kind: str) -> Precision:
-    if precision == "auto":
-        precision = "bf16" if prefers_bf16(kind) else "fp32"
+def make_precision(precision: Arithmetic, kind: str) -> Precision:
+    precision = settle_precision(precision, kind)
     if precision == "fp32":
         return Precision()
     if precision == "bf16":
@@ -112,11 +111,13 @@ def make_precision(precision: str, kind: str) -> Precision:
     return KeepInputs("16-mixed", kind)
 
 
-def prefers_bf16(kind: str) -> bool:
-    """Whether training in bf16 is the faster one there. PyTorch trains convolutions in it on
-    GPUs and with AVX-512; what it does on Arm has not been measured.
-    """
-    return computes_bf16(kind) is True and (kind == "cuda" or "AVX-512" in find_instructions())
+def settle_precision(precision: Arithmetic, kind: str) -> Arithmetic:
+    """The precision itself; of ``auto``, what trains fastest on devices of that kind."""
+    if precision != "auto":
+        return precision
+    # PyTorch trains in bf16 with AVX-512; what it does on Arm has not been measured.
+    tried = kind == "cuda" or "AVX-512" in find_instructions()
+    return "bf16" if tried and computes_bf16(kind) else "fp32"
 
 
 def computes_bf16(kind: str) -> bool | None:

@@ -1,7 +1,7 @@
 """Lessons: batches with what a teacher makes of them, each shown as often as the recipe says.
 
-Shown again, turned another way, a batch costs neither drawing nor blurring nor the
-teacher's passes (data echoing, Choi et al. 2019).
+Shown again, turned as far as the recipe allows, a batch costs neither drawing nor blurring
+nor the teacher's passes (data echoing, Choi et al. 2019).
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from deblurgan.train.crops import ORIENTATIONS, turn
+from deblurgan.train.crops import ORIENTATIONS, integer, turn
 from deblurgan.train.networks import Generator
 from deblurgan.train.recipe import Recipe
-from deblurgan.train.samples import seeded, unit_pictures
+from deblurgan.train.samples import generator, unit_pictures
 from deblurgan.train.teacher import draw_orientations, mean_view, stretched
 
 LAG = 8
-"""Batches that are drawn between one showing of a batch and the next."""
+"""Batches that are drawn between one showing of a batch and the next, once so many were: far
+enough for other pictures to have moved the weights, near enough to be kept in memory.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,18 @@ class Lesson:
     pairs: Tensor
     view: Tensor | None = None
 
-    def turned(self, orientation: int) -> Lesson:
+    def turn(self, orientation: int) -> Lesson:
         view = None if self.view is None else turn(self.view, orientation)
         return Lesson(turn(self.pairs, orientation), view)
 
 
 def oldest_shown(echo: int, step: int) -> int:
-    """The number of the first batch that a run needs which begins at ``step``."""
+    """The number of the first batch that a run may need which goes on at ``step``."""
     return max(0, step // echo - (echo - 1) * LAG)
 
 
-class Lessons:
-    """The lesson of each step from ``first`` on, in order.
+class Lessons(Iterator[Lesson]):
+    """The lesson of each step from ``first`` on.
 
     ``coming`` are the batches from number :func:`oldest_shown` on: a run that goes on
     draws those again that are still to be shown.
@@ -58,35 +59,38 @@ class Lessons:
         first: int,
     ) -> None:
         self.fabric, self.recipe, self.teacher, self.coming = fabric, recipe, teacher, coming
-        self.drawn = oldest_shown(recipe.data.echo, first)
+        self.step, self.echo = first, recipe.data.echo
+        self.drawn = oldest_shown(self.echo, first)
         self.kept: dict[int, Lesson] = {}
 
-    def __getitem__(self, step: int) -> Lesson:
-        newest, showing = divmod(step, self.recipe.data.echo)
+    def __next__(self) -> Lesson:
+        newest, showing = divmod(self.step, self.echo)
         while self.drawn <= newest:
-            self.kept[self.drawn] = self.prepare(next(self.coming), self.drawn)
+            # A copy: what a worker made lies in shared memory, which is scarce.
+            pairs = next(self.coming).to(self.fabric.device, non_blocking=True, copy=True)
+            self.kept[self.drawn] = Lesson(pairs)
             self.drawn += 1
-        for number in [n for n in self.kept if n < oldest_shown(self.recipe.data.echo, step)]:
+        for number in [n for n in self.kept if n < oldest_shown(self.echo, self.step)]:
             del self.kept[number]
-        # Of the first batches there is none to show again but the newest.
-        lesson = self.kept.get(newest - showing * LAG, self.kept[newest])
-        return lesson.turned(draw_turn(self.recipe, step)) if showing else lesson
+        # At first there are fewer batches to lie between.
+        number = newest - showing * min(LAG, newest // self.echo)
+        lesson = self.kept[number]
+        if self.teacher is not None and lesson.view is None:
+            view = self.look(self.teacher, lesson.pairs, number)
+            lesson = self.kept[number] = Lesson(lesson.pairs, view)
+        again = lesson.turn(self.draw_turn()) if showing else lesson
+        self.step += 1
+        return again
 
-    def prepare(self, pairs: Tensor, number: int) -> Lesson:
-        """A batch as it is drawn, on the run's device, and the teacher's view of it."""
-        pairs = pairs.to(self.fabric.device, non_blocking=True)
-        if self.teacher is None:
-            return Lesson(pairs)
+    def look(self, teacher: Generator, pairs: Tensor, number: int) -> Tensor:
+        """A teacher's view of the batch of that number."""
         blurred, sharp = unit_pictures(pairs)
         with self.fabric.autocast():
-            view = mean_view(self.teacher, blurred, draw_orientations(self.recipe, number))
-        if self.recipe.teacher.stretch:
-            view = stretched(view, blurred, sharp)
-        return Lesson(pairs, view)
+            view = mean_view(teacher, blurred, draw_orientations(self.recipe, number))
+        return stretched(view, blurred, sharp) if self.recipe.teacher.stretch else view
 
-
-def draw_turn(recipe: Recipe, step: int) -> int:
-    """The way up of what is shown again at this step, the same in all processes."""
-    allowed = ORIENTATIONS[recipe.data.flips]
-    random = torch.Generator().manual_seed(seeded(recipe.training.seed, "echo", step))
-    return allowed[int(torch.randint(len(allowed), (), generator=random))]
+    def draw_turn(self) -> int:
+        """The orientation of what is shown again at this step, the same in all processes."""
+        allowed = ORIENTATIONS[self.recipe.data.flips]
+        random = generator(self.recipe.training.seed, "echo", self.step)
+        return allowed[integer(len(allowed), random)]

@@ -1,6 +1,6 @@
 """The training loop, from the first sample to the last checkpoint.
 
-All randomness is drawn from the recipe's seed and the number of the step or
+All randomness is drawn from the recipe's seed and the number of the step, batch or
 sample, never from how far some generator has been turned: a run that is
 resumed at step n computes what the uninterrupted one computed there.
 """
@@ -26,7 +26,15 @@ from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import make_folder
 from deblurgan.train.checkpoint import weights_sha256
-from deblurgan.train.devices import Devices, check_alike, make_fabric, together, total
+from deblurgan.train.devices import (
+    Devices,
+    check_alike,
+    find_device,
+    make_fabric,
+    settle_precision,
+    together,
+    total,
+)
 from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
 from deblurgan.train.journal import Journal
 from deblurgan.train.keeper import Keeper
@@ -74,6 +82,9 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
     held-out pairs) and ``last.safetensors``, both of the moving average;
     ``state.pt`` to resume from; ``log.csv``, ``tensorboard/`` and ``sheets/``.
     """
+    # What auto stands for is a run's own: on another machine it goes on in the same.
+    precision = settle_precision(recipe.training.precision, find_device(run.devices.kind).type)
+    recipe = replace(recipe, training=replace(recipe.training, precision=precision))
     fabric = make_fabric(run.devices, recipe.training)
     with together(fabric):
         check_end(recipe.schedule, run.time_limit)
@@ -142,7 +153,7 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
 
             rate = recipe.optimiser.learning_rate * schedule_factor(recipe.schedule, step, done)
             players.set_rate(rate)
-            lesson = lessons[step]
+            lesson = next(lessons)
             first = step * batch + fabric.global_rank * recipe.training.batch
             mix = draw_mix(recipe, first).to(fabric.device)
             torch.manual_seed(seeded(recipe.training.seed, "step", step, fabric.global_rank))
@@ -258,8 +269,8 @@ def schedule_factor(schedule: ScheduleSettings, step: int, done: float) -> float
 
 
 def draw_mix(recipe: Recipe, first: int) -> Tensor:
-    """``[critic steps, batch, 1, 1, 1]`` in [0, 1), a row of draws for each sample's number,
-    so that it does not matter which process has the sample. Nothing without a critic.
+    """``[critic steps, batch, 1, 1, 1]`` in [0, 1), a row of draws for each number of a sample that
+    is shown, so that it does not matter which process has the sample. Nothing without a critic.
     """
     if not recipe.loss.adversarial:
         return torch.empty(0)

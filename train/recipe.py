@@ -33,6 +33,9 @@ else:
     import tomli as tomllib
 
 
+Arithmetic = Literal["auto", "fp32", "bf16", "fp16"]
+
+
 @dataclass(frozen=True)
 class Network:
     """A network by the name it is registered under, and its settings."""
@@ -181,7 +184,7 @@ class TrainingSettings:
     """Pairs in a step, on each device."""
     seed: int = 1
     """Of weights, order, blur and dropout."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    precision: Arithmetic = "fp32"
     """Of the arithmetic; weights stay fp32. auto: bf16 on a GPU or an x86-64 processor
     that has it, else fp32."""
     compile: bool = False

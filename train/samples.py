@@ -62,9 +62,9 @@ class SampleSettings:
     """Crops from each region of a photograph that is blurred: blurring costs far more
     than cropping. Never two of them in one batch."""
     echo: int = 1
-    """Times each batch is shown, from the second on turned at random and with others between:
-    more than 1 where drawing, or a teacher, takes longer than a step. Steps, samples and
-    epochs count what is shown."""
+    """Times each batch is shown, turned as flips allows and with others between (of the first
+    batches fewer): more than 1 where drawing, or a teacher, takes longer than a step. Eight
+    batches are kept for each further time. Steps, samples and epochs count what is shown."""
     mixture: tuple[int, ...] = ()
     """Ratio of the sources in the order they are named, [2, 1] for twice as many samples
     of the first; empty: by their numbers of pictures."""

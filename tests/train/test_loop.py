@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EDGE = (
     "generator.channels=8", "generator.blocks=2", "generator.deep_blocks=1", "schedule.steps=6",
     "training.batch=2", "training.validate_every=3", "training.save_every=0", "data.crop=32",
+    "training.precision=fp32",
 )  # fmt: skip
 PAPER = (
     "generator.channels=4", "generator.blocks=1", "generator.dropout=0", "discriminator.channels=4",
@@ -120,11 +121,18 @@ def test_workers_change_nothing(train_tiny: Callable[..., Path], photos: Path) -
 
 
 @pytest.mark.parametrize(
-    ("name", "optimiser"), [("edge", "adamw"), ("edge", "muon"), ("paper", "adam")]
+    ("name", "optimiser", "precision"),
+    [
+        ("edge", "adamw", "fp32"),
+        ("edge", "adamw", "bf16"),
+        ("edge", "muon", "fp32"),
+        ("paper", "adam", "fp32"),
+    ],
 )
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     name: str,
     optimiser: str,
+    precision: str,
     train_tiny: Callable[..., Path],
     vgg: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -132,7 +140,8 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     """Weights, optimisers, average, critic, order and dropout, bit for bit."""
     # Dropout too: its random numbers must be those of the step.
     dropout = ["generator.dropout=0.5"] if name == "paper" else []
-    recipe = tiny(name, f"optimiser.name={optimiser}", *dropout)
+    changes = (f"optimiser.name={optimiser}", f"training.precision={precision}")
+    recipe = tiny(name, *changes, *dropout)
     whole = train_tiny(recipe, "whole", vgg=vgg)
     steps = recipe.schedule.steps
     made, step = [], loop.train_step
@@ -248,7 +257,7 @@ def test_two_processes_compute_what_one_does_with_twice_the_batch(
 def test_two_processes_are_taught_the_same_views(
     pairs: Path, tmp_path: Path, teacher: Path, train_tiny: Callable[..., Path]
 ) -> None:
-    changes = ("schedule.steps=2", "optimiser.epsilon=1e-2")
+    changes = ("schedule.steps=2", "optimiser.epsilon=1e-2", "data.echo=2")
     one = train_tiny(tiny("edge", *changes), "one", teacher=teacher)
     two = tmp_path / "two"
     words = [
@@ -311,7 +320,7 @@ def test_weights_to_start_from_must_be_the_recipes(
     assert rows(folder, "gain_db")[0] == (0, pytest.approx(0, abs=1e-3))  # begins as the identity
 
 
-@pytest.mark.parametrize("echo", [1, 3])
+@pytest.mark.parametrize("echo", [1, 2])
 def test_a_run_with_a_teacher_resumes_as_if_it_had_not_ended(
     echo: int, train_tiny: Callable[..., Path], teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,7 +337,7 @@ def test_a_run_with_a_teacher_resumes_as_if_it_had_not_ended(
     def killed(*arguments: Any) -> dict[str, Tensor]:
         nonlocal steps
         steps += 1
-        if steps == 4:
+        if steps == 5:  # with an echo, when the first batch is not needed any more
             raise KeyboardInterrupt
         return train_step(*arguments)
 
@@ -343,6 +352,22 @@ def test_a_run_with_a_teacher_resumes_as_if_it_had_not_ended(
     with pytest.raises(DeblurError, match=r"teacher is .*, was"):
         train_tiny(recipe, "halves", teacher=teacher)
     assert weights(train_tiny(recipe, "halves", teacher=renamed)) == weights(whole)
+
+
+def test_a_run_goes_on_in_the_precision_that_it_was_begun_in(
+    train_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny("edge", "training.precision=auto", "schedule.steps=2")
+    monkeypatch.setattr(devices, "find_instructions", lambda: ("AVX-512", "bf16"))
+    run = train_tiny(recipe)
+    assert (
+        load_checkpoint(run / "last.safetensors").training["recipe"]["training"]["precision"]
+        == "bf16"
+    )
+    monkeypatch.setattr(devices, "find_instructions", lambda: ("AVX2",))
+    with pytest.raises(DeblurError, match=r"training\.precision is .*fp32.*, was .*bf16"):
+        train_tiny(recipe)
+    train_tiny(tiny("edge", "training.precision=bf16", "schedule.steps=2"))
 
 
 def test_a_teacher_is_not_in_the_way_of_the_first_weights(
