@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from deblurgan.benchmarks.speed import seconds
 from deblurgan.train.devices import Devices, make_fabric
-from deblurgan.train.lessons import Lessons
 from deblurgan.train.loop import draw_mix, open_data
 from deblurgan.train.networks import (
     PatchDiscriminator,
@@ -126,11 +125,10 @@ def measure_training(
             if plain is not None:
                 plains.append(seconds(lambda: plain(pairs)))
             own.append(seconds(lambda: ours(pairs)))
-        lessons = Lessons(fabric, recipe, None, coming, 0)
-        ahead = PREFETCH * workers * recipe.data.echo
+        ahead = PREFETCH * workers
         for number in range(ahead + max(ahead, rounds)):
             start = time.perf_counter()
-            pairs = next(lessons).pairs
+            pairs = next(coming).to(fabric.device)
             waited = time.perf_counter() - start
             ours(pairs)
             if number >= ahead:

@@ -1,6 +1,6 @@
 """The training loop, from the first sample to the last checkpoint.
 
-All randomness is drawn from the recipe's seed and the number of the step, batch or
+All randomness is drawn from the recipe's seed and the number of the step or
 sample, never from how far some generator has been turned: a run that is
 resumed at step n computes what the uninterrupted one computed there.
 """
@@ -39,13 +39,12 @@ from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
 from deblurgan.train.journal import Journal
 from deblurgan.train.keeper import Keeper
 from deblurgan.train.layouts import PairSource, Source, check_source, find_source, hold_out
-from deblurgan.train.lessons import Lessons, oldest_shown
 from deblurgan.train.recipe import Recipe, ScheduleSettings
 from deblurgan.train.samples import BATCHES_OF_LANES, Samples, batches, seeded
 from deblurgan.train.start import check_start, starting_weights
 from deblurgan.train.state import Origin, has_state, resume_state
 from deblurgan.train.step import follow, load_content_weights, set_up_players, train_step
-from deblurgan.train.teacher import load_teacher
+from deblurgan.train.teacher import draw_orientations, load_teacher
 
 VALIDATION_SIDE = 512
 
@@ -82,7 +81,7 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
     held-out pairs) and ``last.safetensors``, both of the moving average;
     ``state.pt`` to resume from; ``log.csv``, ``tensorboard/`` and ``sheets/``.
     """
-    # What auto stands for is a run's own: on another machine it goes on in the same.
+    # What auto stands for is part of the run, which another machine must not change half-way.
     precision = settle_precision(recipe.training.precision, find_device(run.devices.kind).type)
     recipe = replace(recipe, training=replace(recipe.training, precision=precision))
     fabric = make_fabric(run.devices, recipe.training)
@@ -129,13 +128,12 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
         coming = batches(
             data.samples,
             batch=recipe.training.batch,
-            first=oldest_shown(recipe.data.echo, progress.step),
+            first=progress.step,
             rank=fabric.global_rank,
             world=fabric.world_size,
             workers=workers,
         )
         stack.enter_context(closing(coming))
-        lessons = Lessons(fabric, recipe, players.teacher, coming, progress.step)
         keeper = Keeper(fabric, run.output, origin, data.held_out, players, progress, journal)
         if not has_state(run.output):
             keeper.save()
@@ -153,11 +151,12 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
 
             rate = recipe.optimiser.learning_rate * schedule_factor(recipe.schedule, step, done)
             players.set_rate(rate)
-            lesson = next(lessons)
+            pairs = next(coming).to(fabric.device, non_blocking=True)
             first = step * batch + fabric.global_rank * recipe.training.batch
             mix = draw_mix(recipe, first).to(fabric.device)
             torch.manual_seed(seeded(recipe.training.seed, "step", step, fabric.global_rank))
-            losses = train_step(fabric, recipe, players, lesson.pairs, mix, lesson.view)
+            views = draw_orientations(recipe, step)
+            losses = train_step(fabric, recipe, players, pairs, mix, views)
             follow(players.average, players.generator, min(recipe.training.ema, step / (step + 10)))
             progress.step = step + 1
 
@@ -269,8 +268,8 @@ def schedule_factor(schedule: ScheduleSettings, step: int, done: float) -> float
 
 
 def draw_mix(recipe: Recipe, first: int) -> Tensor:
-    """``[critic steps, batch, 1, 1, 1]`` in [0, 1), a row of draws for each number of a sample that
-    is shown, so that it does not matter which process has the sample. Nothing without a critic.
+    """``[critic steps, batch, 1, 1, 1]`` in [0, 1), a row of draws for each sample's number,
+    so that it does not matter which process has the sample. Nothing without a critic.
     """
     if not recipe.loss.adversarial:
         return torch.empty(0)

@@ -61,10 +61,6 @@ class SampleSettings:
     reuse: int = 32
     """Crops from each region of a photograph that is blurred: blurring costs far more
     than cropping. Never two of them in one batch."""
-    echo: int = 1
-    """Times each batch is shown, turned as flips allows and with others between (of the first
-    batches fewer): more than 1 where drawing, or a teacher, takes longer than a step. Eight
-    batches are kept for each further time. Steps, samples and epochs count what is shown."""
     mixture: tuple[int, ...] = ()
     """Ratio of the sources in the order they are named, [2, 1] for twice as many samples
     of the first; empty: by their numbers of pictures."""
@@ -78,8 +74,6 @@ class SampleSettings:
             raise ValueError("scale must be at least 0.01 and at most 1")
         if self.reuse < 1:
             raise ValueError("reuse must be at least 1")
-        if self.echo < 1:
-            raise ValueError("echo must be at least 1")
         if any(share < 1 for share in self.mixture):
             raise ValueError("mixture must be of whole numbers above 0")
 
@@ -351,12 +345,6 @@ class PictureCache:
             self.used += picture.nbytes
             self.pictures[key] = picture
         return picture
-
-
-def unit_pictures(pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """Blurred and sharp pictures of uint8 pairs, each ``[N, 3, H, W]`` in [-1, 1]."""
-    blurred, sharp = (part.contiguous() for part in (pairs.float() / 127.5 - 1).unbind(1))
-    return blurred, sharp
 
 
 def files_of(source: Source) -> Sequence[object]:

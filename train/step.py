@@ -7,6 +7,7 @@ that one picture, with its graph, then serves the generator's own update.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from deblurgan.train.losses import Critic, Taught, charbonnier, negative_psnr
 from deblurgan.train.muon import Muon
 from deblurgan.train.networks import Generator, build_discriminator, build_generator
 from deblurgan.train.recipe import OptimiserSettings, Recipe
-from deblurgan.train.samples import unit_pictures
+from deblurgan.train.teacher import mean_view, stretched
 from deblurgan.train.vgg import ContentLoss, VggWeights, load_vgg
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -96,16 +97,22 @@ def train_step(
     players: Players,
     pairs: Tensor,
     mix: Tensor,
-    view: Tensor | None = None,
+    orientations: Sequence[int] = (0,),
 ) -> dict[str, Tensor]:
     """Update all networks once; the losses, each a number on the device.
 
     ``pairs`` is uint8 ``[N, 2, 3, H, W]``, blurred and sharp; ``mix`` is
     ``[critic steps, N, 1, 1, 1]`` in [0, 1]: where between real and restored
-    the gradient penalty is taken; ``view`` is a teacher's, ``[N, 3, H, W]`` in [-1, 1].
+    the gradient penalty is taken. A teacher sees the batch in ``orientations``.
     """
-    blurred, sharp = unit_pictures(pairs)
-    taught = None if view is None else Taught(view, recipe.teacher.share)
+    blurred, sharp = (part.contiguous() for part in (pairs.float() / 127.5 - 1).unbind(1))
+    taught = None
+    if players.teacher is not None:
+        with fabric.autocast():
+            view = mean_view(players.teacher, blurred, orientations)
+        if recipe.teacher.stretch:
+            view = stretched(view, blurred, sharp)
+        taught = Taught(view, recipe.teacher.share)
     restored = players.generate(blurred)
     losses: dict[str, Tensor] = {}
     if players.critic is not None:

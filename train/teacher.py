@@ -54,10 +54,10 @@ def load_teacher(recipe: Recipe, path: Path | None) -> Generator | None:
     return found
 
 
-def draw_orientations(recipe: Recipe, number: int) -> list[int]:
-    """Those it looks at the batch of this number in, the same in all processes."""
+def draw_orientations(recipe: Recipe, step: int) -> list[int]:
+    """Those it looks at the batch of this step in, the same in all processes."""
     allowed = ORIENTATIONS[recipe.data.flips]
-    random = torch.Generator().manual_seed(seeded(recipe.training.seed, "views", number))
+    random = torch.Generator().manual_seed(seeded(recipe.training.seed, "views", step))
     drawn = torch.randperm(len(allowed), generator=random)[: recipe.teacher.views]
     return [allowed[place] for place in drawn.tolist()]
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.train import devices, keeper, lessons, loop
+from deblurgan.train import devices, keeper, loop
 from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
 from deblurgan.train.loop import (
     Run,
@@ -257,7 +257,7 @@ def test_two_processes_compute_what_one_does_with_twice_the_batch(
 def test_two_processes_are_taught_the_same_views(
     pairs: Path, tmp_path: Path, teacher: Path, train_tiny: Callable[..., Path]
 ) -> None:
-    changes = ("schedule.steps=2", "optimiser.epsilon=1e-2", "data.echo=2")
+    changes = ("schedule.steps=2", "optimiser.epsilon=1e-2")
     one = train_tiny(tiny("edge", *changes), "one", teacher=teacher)
     two = tmp_path / "two"
     words = [
@@ -320,14 +320,11 @@ def test_weights_to_start_from_must_be_the_recipes(
     assert rows(folder, "gain_db")[0] == (0, pytest.approx(0, abs=1e-3))  # begins as the identity
 
 
-@pytest.mark.parametrize("echo", [1, 2])
 def test_a_run_with_a_teacher_resumes_as_if_it_had_not_ended(
-    echo: int, train_tiny: Callable[..., Path], teacher: Path, monkeypatch: pytest.MonkeyPatch
+    train_tiny: Callable[..., Path], teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lessons, "LAG", 1)  # so that six steps show a batch again
-    recipe = tiny("edge", f"data.echo={echo}")
-    whole = train_tiny(recipe, "whole", teacher=teacher)
-    assert weights(whole) != weights(train_tiny(recipe, "alone"))
+    whole = train_tiny(folder="whole", teacher=teacher)
+    assert weights(whole) != weights(train_tiny(folder="alone"))
     training = load_checkpoint(whole / "last.safetensors").training
     generator = load_checkpoint(teacher).generator
     assert training["teacher"] == weights_sha256(generator)[:12]
@@ -337,21 +334,21 @@ def test_a_run_with_a_teacher_resumes_as_if_it_had_not_ended(
     def killed(*arguments: Any) -> dict[str, Tensor]:
         nonlocal steps
         steps += 1
-        if steps == 5:  # with an echo, when the first batch is not needed any more
+        if steps == 4:
             raise KeyboardInterrupt
         return train_step(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", killed)
         with pytest.raises(KeyboardInterrupt):
-            train_tiny(recipe, "halves", teacher=teacher)
+            train_tiny(folder="halves", teacher=teacher)
     with pytest.raises(DeblurError, match="teacher is None, was"):
-        train_tiny(recipe, "halves")
+        train_tiny(folder="halves")
     renamed = teacher.rename(teacher.with_stem("renamed"))
     save_checkpoint(teacher, EdgeGenerator(generator.settings), {})
     with pytest.raises(DeblurError, match=r"teacher is .*, was"):
-        train_tiny(recipe, "halves", teacher=teacher)
-    assert weights(train_tiny(recipe, "halves", teacher=renamed)) == weights(whole)
+        train_tiny(folder="halves", teacher=teacher)
+    assert weights(train_tiny(folder="halves", teacher=renamed)) == weights(whole)
 
 
 def test_a_run_goes_on_in_the_precision_that_it_was_begun_in(

@@ -35,7 +35,6 @@ from deblurgan.train.samples import (
     SampleSettings,
     batches,
     seeded,
-    unit_pictures,
 )
 
 CPU = torch.device("cpu")
@@ -503,11 +502,3 @@ def test_the_cache_keeps_what_fits_and_reads_the_rest_again() -> None:
             assert (get(number) == number).all()
     assert read == {0: 1, 1: 1, 2: 3}
     assert cache.used == 80
-
-
-def test_pictures_are_in_the_range_that_networks_take() -> None:
-    pairs = torch.tensor([[0, 255], [51, 204]], dtype=torch.uint8).reshape(2, 2, 1, 1, 1)
-    blurred, sharp = unit_pictures(pairs.expand(2, 2, 3, 4, 4))
-    assert blurred.shape == sharp.shape == (2, 3, 4, 4)
-    assert blurred[:, 0, 0, 0].tolist() == pytest.approx([-1, -0.6])
-    assert sharp[:, 0, 0, 0].tolist() == pytest.approx([1, 0.6])

@@ -11,11 +11,12 @@ from torch import Tensor
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train import devices
 from deblurgan.train.devices import Devices, make_fabric
+from deblurgan.train.losses import negative_psnr
 from deblurgan.train.metrics import psnr
 from deblurgan.train.networks import EdgeGenerator
 from deblurgan.train.recipe import load_recipe
 from deblurgan.train.step import follow, load_content_weights, set_up_players, train_step
-from deblurgan.train.teacher import mean_view
+from deblurgan.train.teacher import mean_view, stretched
 
 SMALL = {
     "resnet": ("generator.name=resnet", "generator.channels=8", "generator.blocks=2"),
@@ -103,12 +104,32 @@ def test_a_student_learns_what_the_teacher_shows(precision: str, four_pairs: Ten
     before = distance()
     for step in range(60):
         players.set_rate(2e-3 * (1 - step / 60))
-        view = mean_view(players.teacher, blurred, [2, 5])
-        train_step(fabric, recipe, players, four_pairs, torch.zeros(1, 4, 1, 1, 1), view)
+        train_step(fabric, recipe, players, four_pairs, torch.zeros(1, 4, 1, 1, 1), [2, 5])
     assert distance() < before / 10
     assert players.teacher is not None
     assert not players.teacher.training
     assert not any(p.requires_grad for p in players.teacher.parameters())
+
+
+@pytest.mark.parametrize("stretch", [True, False])
+def test_a_teachers_change_is_stretched_where_the_recipe_says(
+    stretch: bool, four_pairs: Tensor
+) -> None:
+    changes = ("training.precision=fp32", "loss.distance=psnr", "teacher.share=1",
+               f"teacher.stretch={str(stretch).lower()}")  # fmt: skip
+    recipe = load_recipe("edge", [*SMALL["edge"], *changes])
+    torch.manual_seed(1)
+    fabric = make_fabric(Devices("cpu"), recipe.training)
+    teacher = EdgeGenerator(recipe.generator.settings)
+    torch.nn.init.normal_(teacher.tail[0].weight, std=0.02)
+    players = set_up_players(fabric, recipe, None, teacher)
+    blurred, sharp = (four_pairs.float() / 127.5 - 1).unbind(1)
+    view = mean_view(teacher, blurred, [0, 3])
+    target = stretched(view, blurred, sharp) if stretch else view
+    assert (stretched(view, blurred, sharp) - view).abs().max() > 0.01
+    expected = negative_psnr(blurred, target).item()
+    losses = train_step(fabric, recipe, players, four_pairs, torch.zeros(1, 4, 1, 1, 1), [0, 3])
+    assert losses["pixel"].item() == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["paper", "keras"])
