@@ -153,7 +153,9 @@ def check_alike(fabric: Fabric, folder: Path, facts: dict[str, Any]) -> None:
                     folder,
                     expected=f"the same {name} for all processes",
                     found=f"{value} in the first, {other[name]} in number {number}",
-                    remedy="let all machines see the same data and the same --output folder",
+                    remedy="let all machines see the same data and the same --output folder, and "
+                    "name the precision where their processors differ: "
+                    "--set training.precision=fp32",
                 )
                 raise told_once(fabric, error)
 

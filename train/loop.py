@@ -29,7 +29,6 @@ from deblurgan.train.checkpoint import weights_sha256
 from deblurgan.train.devices import (
     Devices,
     check_alike,
-    find_device,
     make_fabric,
     settle_precision,
     together,
@@ -81,10 +80,10 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
     held-out pairs) and ``last.safetensors``, both of the moving average;
     ``state.pt`` to resume from; ``log.csv``, ``tensorboard/`` and ``sheets/``.
     """
-    # What auto stands for is part of the run, which another machine must not change half-way.
-    precision = settle_precision(recipe.training.precision, find_device(run.devices.kind).type)
-    recipe = replace(recipe, training=replace(recipe.training, precision=precision))
     fabric = make_fabric(run.devices, recipe.training)
+    # What auto stands for is part of the run, which another machine must not change half-way.
+    precision = settle_precision(recipe.training.precision, fabric.device.type)
+    recipe = replace(recipe, training=replace(recipe.training, precision=precision))
     with together(fabric):
         check_end(recipe.schedule, run.time_limit)
         check_start(recipe, run.start_from)
@@ -113,7 +112,8 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
                 network.load_state_dict(weights)
     with together(fabric):
         progress = resume_state(run.output, origin, players, fabric)
-    check_alike(fabric, run.output, {"step": progress.step, "run": origin.digest()})
+    facts = {"training.precision": precision, "step": progress.step, "run": origin.digest()}
+    check_alike(fabric, run.output, facts)
     clock = Clock(fabric, progress.seconds, run.time_limit, by_time=last_step is None)
     # Often enough to look alive, seldom enough for a GPU not to wait for it.
     look_every = 1 if fabric.device.type == "cpu" else 10

@@ -467,6 +467,21 @@ def test_processes_that_know_of_different_runs_are_stopped(
         devices.check_alike(fabric, tmp_path, {"step": 3})
 
 
+def test_processes_that_would_compute_in_different_precisions_are_stopped(
+    train_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``auto`` does on machines of which one has bf16."""
+
+    def gathered(_: object, value: Any) -> list[Any]:
+        other = {**value, "training.precision": "bf16"} if isinstance(value, dict) else value
+        return [value, other]
+
+    monkeypatch.setattr(devices, "gathered", gathered)
+    named = r"fp32 in the first, bf16 in number 1; .* --set training\.precision=fp32"
+    with pytest.raises(DeblurError, match=named):
+        train_tiny()
+
+
 @pytest.mark.parametrize("text", ["step;loss\n1;2\n", "step,samples\none,2\n"])
 def test_a_table_that_something_else_has_written_is_told(
     text: str, train_tiny: Callable[..., Path]
