@@ -8,11 +8,15 @@ LONGEST_LIST = 12
 """Longer lists are shown by their first and last item."""
 
 
-def plain(value: Any) -> str:
+DEEPEST_TABLE = 1
+"""Tables nested deeper, as those of the runs before the last one, are named alone."""
+
+
+def plain(value: Any, depth: int = 0) -> str:
     """JSON as a person reads it: ``channels 48, blocks 2, data (photos 45)``."""
     if isinstance(value, dict):
         return ", ".join(
-            f"{key} ({plain(item)})" if isinstance(item, dict) else f"{key} {plain(item)}"
+            f"{key} {_table(item, depth + 1) if isinstance(item, dict) else plain(item)}"
             for key, item in value.items()
             if item is not None  # a setting left to the network's own rule
         )
@@ -23,6 +27,10 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def _table(value: dict[str, Any], depth: int) -> str:
+    return "…" if depth > DEEPEST_TABLE else f"({plain(value, depth)})"
 
 
 def megabytes(size: int) -> str:

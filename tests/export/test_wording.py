@@ -18,6 +18,10 @@ from deblurgan.export.wording import LONGEST_LIST, megabytes, plain
             {"data": [f"{n}.png" for n in range(541)], "batch": 16},
             "data 0.png … 540.png (541 in all), batch 16",
         ),
+        (
+            {"steps": 2, "before": {"steps": 1, "recipe": {"loss": 1}, "before": {"steps": 0}}},
+            "steps 2, before (steps 1, recipe …, before …)",
+        ),
     ],
 )
 def test_json_is_said_in_words(value: Any, words: str) -> None:
