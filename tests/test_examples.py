@@ -15,6 +15,8 @@ Run = Callable[..., None]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))  # as Python does for a script
+
     def run(script: str, *arguments: object) -> None:
         monkeypatch.setattr("sys.argv", [script, *map(str, arguments)])
         runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
@@ -60,16 +62,34 @@ def test_hard_photographs_are_patterns_and_soft_ones(
             assert fine_detail(picture) < fine_detail(photo)
 
 
-def test_hard_photographs_are_the_same_for_the_same_seed(
-    run: Run, photos: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("script", "name"), [("hard_photos.py", "pattern-000"), ("leaf_photos.py", "leaves-0000")]
+)
+def test_made_pictures_are_the_same_for_the_same_seed(
+    script: str, name: str, run: Run, photos: Path, tmp_path: Path
 ) -> None:
     for folder, seed in (("one", 1), ("again", 1), ("other", 2)):
-        run("hard_photos.py", photos, tmp_path / folder, "--count", 1, "--seed", seed)
+        run(script, photos, tmp_path / folder, "--count", 1, "--seed", seed)
     one, again, other = (
-        (tmp_path / folder / "pattern-000.png").read_bytes() for folder in ("one", "again", "other")
+        (tmp_path / folder / f"{name}.png").read_bytes() for folder in ("one", "again", "other")
     )
     assert one == again
     assert one != other
+
+
+def test_leaves_lie_on_most_pictures(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number, level in enumerate([60, 140]):  # a piece of these is of one colour
+        flat = np.full((260, 300, 3), level, np.uint8)
+        cv2.imwrite(str(tmp_path / f"photos/{number}.png"), flat)
+    run("leaf_photos.py", tmp_path / "photos", tmp_path / "leaves", "--count", 8)
+    pictures = [cv2.imread(str(path)) for path in sorted((tmp_path / "leaves").iterdir())]
+    assert [picture.shape for picture in pictures] == [(512, 512, 3)] * 8
+    alone = [np.ptp(picture, axis=(0, 1)).max() <= 1 for picture in pictures]
+    assert 1 <= sum(alone) <= 5
+    for picture in (p for p, is_alone in zip(pictures, alone, strict=True) if not is_alone):
+        edges = np.abs(np.diff(picture.astype(int), axis=1)).max(2) > 30
+        assert 0.005 < edges.mean() < 0.2
 
 
 def test_a_black_photograph_gets_a_pattern(run: Run, tmp_path: Path) -> None:
@@ -79,15 +99,18 @@ def test_a_black_photograph_gets_a_pattern(run: Run, tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "hard/pattern-000.png")).max() > 20
 
 
-def test_what_are_no_photographs_is_refused(run: Run, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", ["hard_photos.py", "leaf_photos.py"])
+def test_what_are_no_photographs_is_refused(
+    script: str, run: Run, photos: Path, tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="empty: expected pictures"):
-        run("hard_photos.py", tmp_path / "empty", tmp_path / "hard")
+        run(script, tmp_path / "empty", tmp_path / "made")
     with pytest.raises(SystemExit, match=r"nothing: expected .*folder"):
-        run("hard_photos.py", tmp_path / "nothing", tmp_path / "hard")
+        run(script, tmp_path / "nothing", tmp_path / "made")
     cv2.imwrite(str(photos / "0.png"), np.zeros((100, 400, 3), np.uint8))
     with pytest.raises(SystemExit, match=r"0\.png: expected .* at least 256 .*found 400x100"):
-        run("hard_photos.py", photos, tmp_path / "hard")
+        run(script, photos, tmp_path / "made")
     (photos / "0.png").write_bytes(b"no picture")
     with pytest.raises(SystemExit, match=r"0\.png: expected .*, found .*decode"):
-        run("hard_photos.py", photos, tmp_path / "hard")
+        run(script, photos, tmp_path / "made")
