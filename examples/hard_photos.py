@@ -12,37 +12,17 @@ of the photograph before it; the others are put out of focus behind a part that 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from made_photos import FINER, Picture, coded, read_light, run
 
-from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image
-from deblurgan.train.picture_files import list_pictures, read_picture
+from deblurgan.train.picture_files import list_pictures
 
-SMALLEST = 256  # pixels a side
-FINER = 2  # times as many pixels a side are drawn and then averaged
 PATTERN_SHARE = 0.6
 SOFT_RADIUS = 2.0, 14.0  # of the disc of confusion, in pixels
-
-Picture = NDArray[np.float32]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("hard", type=Path)
-    parser.add_argument("--count", type=int, default=160)
-    parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
-    try:
-        write_hard(asked.photos, asked.hard, asked.count, asked.seed)
-    except DeblurError as error:
-        raise SystemExit(str(error)) from None
-    print(f"{asked.hard}: {asked.count} photographs")
 
 
 def write_hard(folder: Path, hard: Path, count: int, seed: int) -> None:
@@ -139,23 +119,5 @@ def blobs(height: int, width: int, random: np.random.Generator, covered: float) 
     return np.clip((field - threshold) / edge + 0.5, 0, 1).astype(np.float32)
 
 
-def read_light(path: Path) -> Picture:
-    """A photograph in linear light, ``[H, W, 3]``, BGR, from 0 to 1."""
-    pixels = read_picture(path).permute(1, 2, 0).numpy()[..., ::-1]
-    height, width = pixels.shape[:2]
-    if min(height, width) < SMALLEST:
-        raise DeblurError(
-            path,
-            expected=f"a photograph of at least {SMALLEST} pixels a side",
-            found=f"{width}x{height}",
-            remedy="remove it",
-        )
-    return np.ascontiguousarray((pixels / np.float32(255)) ** 2.2, np.float32)
-
-
-def coded(light: Picture) -> NDArray[np.uint8]:
-    return (np.clip(light, 0, 1) ** (1 / 2.2) * 255).round().astype(np.uint8)
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, write_hard, count=160)

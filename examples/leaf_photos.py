@@ -11,15 +11,13 @@ photograph alone; what is seen of a photograph is turned, made smaller and dyed:
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from hard_photos import FINER, Picture, coded, read_light
+from made_photos import FINER, Picture, coded, read_light, run
 
-from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image
 from deblurgan.train.picture_files import list_pictures
 
@@ -32,20 +30,6 @@ FARTHEST = 1.6  # radii from a leaf's middle to its outline
 SOFT_SHARE, SOFT_SIGMA = 0.12, (1.0, 6.0)  # leaves out of focus; in pixels
 SMALLEST_LETTERED = 40  # a leaf's radius, in drawn pixels
 FONTS = (0, 1, 2, 3, 4, 6)  # OpenCV's
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("photos", type=Path)
-    parser.add_argument("leaves", type=Path)
-    parser.add_argument("--count", type=int, default=800)
-    parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
-    try:
-        write_leaves(asked.photos, asked.leaves, asked.count, asked.seed)
-    except DeblurError as error:
-        raise SystemExit(str(error)) from None
-    print(f"{asked.leaves}: {asked.count} pictures")
 
 
 def write_leaves(folder: Path, leaves: Path, count: int, seed: int) -> None:
@@ -231,4 +215,4 @@ def lettered(dyed: Picture, photos: Sequence[Picture], random: np.random.Generat
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, write_leaves, count=800)
