@@ -47,22 +47,22 @@ def with_leaves(photos: Sequence[Picture], random: np.random.Generator) -> Pictu
     """A picture, ``[SIDE, SIDE, 3]`` in linear light, of photographs of any sizes."""
     drawn = piece(photos, FINER * SIDE, random)
     if random.random() < LEAVES_SHARE:
-        for radius in radii(random):
+        for radius in radii(RADIUS[0], LEAVES, random):
             lay_leaf(drawn, photos, FINER * radius, random)
     averaged = cv2.resize(drawn, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return np.asarray(averaged * np.float32(np.exp(random.uniform(-0.5, 0.4))), np.float32)
 
 
-def radii(random: np.random.Generator) -> Picture:
+def radii(smallest: float, count: int, random: np.random.Generator) -> Picture:
     """Each size with a density of one over its square: half as many of twice the size."""
-    low, high = RADIUS
-    return np.asarray(1 / (1 / low - random.random(LEAVES) * (1 / low - 1 / high)))
+    inverse = 1 / smallest - random.random(count) * (1 / smallest - 1 / RADIUS[1])
+    return np.asarray(1 / inverse)
 
 
 def lay_leaf(
     drawn: Picture, photos: Sequence[Picture], radius: float, random: np.random.Generator
 ) -> None:
-    """Puts a leaf on ``drawn``, ``[H, H, 3]``, at a random place."""
+    """Puts a leaf on ``drawn``, ``[H, H, 3]``, at a random place; a fourth channel is cover."""
     side = drawn.shape[0]
     reach = int(np.ceil(radius * FARTHEST)) + 2
     row, column = random.integers(-reach // 2, side + reach // 2, 2)
@@ -80,6 +80,8 @@ def lay_leaf(
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     leaf = leaf * np.clip(1 + slope[0] * y + slope[1] * x, 0.2, 2)[..., None]
+    if drawn.shape[2] == 4:
+        leaf = np.dstack([leaf, np.ones((height, width), np.float32)])
     cover = mask.astype(np.float32)[..., None] / 255
     if random.random() < SOFT_SHARE:
         sigma = FINER * random.uniform(*SOFT_SIGMA)

@@ -63,7 +63,12 @@ def test_hard_photographs_are_patterns_and_soft_ones(
 
 
 @pytest.mark.parametrize(
-    ("script", "name"), [("hard_photos.py", "pattern-000"), ("leaf_photos.py", "leaves-0000")]
+    ("script", "name"),
+    [
+        ("hard_photos.py", "pattern-000"),
+        ("leaf_photos.py", "leaves-0000"),
+        ("moving_leaves.py", "blur/000000"),
+    ],
 )
 def test_made_pictures_are_the_same_for_the_same_seed(
     script: str, name: str, run: Run, photos: Path, tmp_path: Path
@@ -92,6 +97,38 @@ def test_leaves_lie_on_most_pictures(run: Run, tmp_path: Path) -> None:
         assert 0.005 < edges.mean() < 0.2
 
 
+def test_moving_leaves_are_blurred_around_where_they_are_sharp(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    run("moving_leaves.py", photos, tmp_path / "pairs", "--count", 6)
+    for blurred_path in sorted((tmp_path / "pairs/blur").iterdir()):
+        blurred, sharp = (
+            cv2.imread(str(path))
+            for path in (blurred_path, tmp_path / "pairs/sharp" / blurred_path.name)
+        )
+        assert blurred.shape == sharp.shape == (576, 576, 3)
+        assert fine_detail(blurred) < 0.9 * fine_detail(sharp)
+        light = [((picture / 255) ** 2.2).mean() for picture in (blurred, sharp)]
+        assert light[0] == pytest.approx(light[1], rel=0.03)
+        found = cv2.matchTemplate(blurred, sharp[40:-40, 40:-40], cv2.TM_SQDIFF)
+        _, _, (left, top), _ = cv2.minMaxLoc(found)
+        assert max(abs(left - 40), abs(top - 40)) <= 2
+
+
+def test_leaves_move_each_layer_its_own_way(run: Run, photos: Path, tmp_path: Path) -> None:
+    run("moving_leaves.py", photos, tmp_path / "pairs", "--count", 6)
+    spreads = []
+    for path in sorted((tmp_path / "pairs/blur").iterdir()):
+        grey = [
+            cv2.cvtColor(cv2.imread(str(one)), cv2.COLOR_BGR2GRAY).astype(np.float32)
+            for one in (path, tmp_path / "pairs/sharp" / path.name)
+        ]
+        blurred, sharp = (cv2.blur(np.abs(cv2.Laplacian(g, cv2.CV_32F)), (96, 96)) for g in grey)
+        kept = blurred / (sharp + 1)
+        spreads.append(np.percentile(kept, 95) / np.percentile(kept, 5))
+    assert np.median(spreads) > 1.5
+
+
 def test_a_black_photograph_gets_a_pattern(run: Run, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     cv2.imwrite(str(tmp_path / "photos/night.png"), np.zeros((300, 300, 3), np.uint8))
@@ -99,7 +136,7 @@ def test_a_black_photograph_gets_a_pattern(run: Run, tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "hard/pattern-000.png")).max() > 20
 
 
-@pytest.mark.parametrize("script", ["hard_photos.py", "leaf_photos.py"])
+@pytest.mark.parametrize("script", ["hard_photos.py", "leaf_photos.py", "moving_leaves.py"])
 def test_what_are_no_photographs_is_refused(
     script: str, run: Run, photos: Path, tmp_path: Path
 ) -> None:
