@@ -275,7 +275,8 @@ def deblur(
     """
     console.messages.quiet = quiet
     kind = kind_of(source)
-    if kind is Kind.VIDEO and target and was_finished(Path(target)) and not overwrite:
+    asks_for_more = overwrite or json or preview or before_after
+    if kind is Kind.VIDEO and target and was_finished(Path(target)) and not asks_for_more:
         console.messages.print(f"{escape(target)}: the run before had finished it")
         return
     check_target(source, target, kind, overwrite, needed=preview is None)
@@ -346,11 +347,16 @@ def deblur(
             report = run_on_pictures(Path(source), Path(target), job, deblurrer)
         else:
             report = run_on_video(job, deblurrer)
+        if job.picture is not None and before_after is not None:
+            if job.picture.pair is None:  # an earlier run had finished all frames
+                save_preview(before_after, job.source, job.span, deblurrer)
+            else:
+                job.picture.save(before_after)
+            console.messages.print(f"before/after: {escape(str(before_after))}")
     if json is not None:
         report.save(json)
-    if job.picture is not None and before_after is not None:
-        job.picture.save(before_after)
-        console.messages.print(f"before/after: {escape(str(before_after))}")
+    if report.failed:
+        raise typer.Exit(console.BAD_INPUT)
 
 
 def deblur_clips(source: str, folder: Path, job: Job, deblurrer: Deblurrer) -> Summary:

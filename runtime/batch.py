@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from rich.markup import escape
 
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.listing import list_files
 from deblurgan.runtime.pictures import is_picture
 from deblurgan.runtime.report import RunReport
 from deblurgan.runtime.video.muxer import CONTAINERS
@@ -42,11 +42,6 @@ class Summary:
         return "; ".join(words)
 
 
-def is_pattern(text: str) -> bool:
-    """Like ``clips/*.mp4``, which the shell has left to the program."""
-    return glob.has_magic(text) and not Path(text).exists()
-
-
 def list_clips(source: str) -> list[Path]:
     """The clips of a folder, or those that a pattern names; empty where there are none.
 
@@ -66,13 +61,6 @@ def list_clips(source: str) -> list[Path]:
                 remedy="rename one of them, or do one folder after the other",
             )
     return clips
-
-
-def list_files(source: str) -> list[Path]:
-    """What a folder holds, or a pattern names; what is hidden is left out."""
-    folder = Path(source)
-    found = folder.iterdir() if folder.is_dir() else map(Path, glob.glob(source, recursive=True))
-    return sorted(p for p in found if p.is_file() and not p.name.startswith("."))
 
 
 def target_name(file: Path) -> str:

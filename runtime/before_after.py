@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.image_file import save_image
+from deblurgan.runtime.upright import AS_STORED
 
 DETAIL = 0.28  # of the frame's width, shown enlarged under it
 LINE = 4
@@ -23,6 +24,7 @@ class BeforeAfter:
     def __init__(self) -> None:
         self.most = -1.0
         self.pair: tuple[Frames, Frames] | None = None
+        self.turn = AS_STORED
 
     def watch(self, blurred: Frames, sharp: Frames) -> None:
         change = float(np.abs(blurred[::8, ::8].astype(np.int16) - sharp[::8, ::8]).mean())
@@ -32,7 +34,7 @@ class BeforeAfter:
     def save(self, path: Path) -> None:
         """Before on the left, after on the right; the most changed detail below."""
         if self.pair is not None:
-            save_image(path, compose(*self.pair)[:, :, ::-1])
+            save_image(path, compose(*map(self.turn, self.pair))[:, :, ::-1])
 
 
 def compose(blurred: Frames, sharp: Frames) -> Frames:

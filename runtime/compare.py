@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.upright import AS_STORED, Turn
 
 LAYOUTS = ("side", "split")
 LINE = 2
@@ -17,11 +18,13 @@ Pixels = NDArray[Any]  # uint8 or uint16, [height, width, 3]
 
 
 class Comparison:
-    """Puts two frames of ``width`` x ``height`` into one; ``side`` is twice as wide,
-    ``split`` shows the blurred left half and the deblurred right one.
+    """Puts two frames of ``width`` x ``height`` into one, which is upright; ``side`` is twice
+    as wide, ``split`` shows the blurred left half and the deblurred right one.
     """
 
-    def __init__(self, layout: str, width: int, height: int) -> None:
+    def __init__(self, layout: str, width: int, height: int, turn: Turn = AS_STORED) -> None:
+        self.turn = turn
+        width, height = turn.size(width, height)
         self.size = (2 * width if layout == "side" else width, height)
         self.is_side = layout == "side"
         self.middle = self.size[0] // 2
@@ -29,6 +32,7 @@ class Comparison:
 
     def compose(self, before: Pixels, after: Pixels) -> Pixels:
         """Both as uint8 or both as uint16; so is the result."""
+        before, after = self.turn(before), self.turn(after)
         if self.is_side:
             made = np.hstack([before, after])
         else:

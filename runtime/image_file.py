@@ -9,17 +9,26 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import write_whole
 
 
 def save_image(target: Path, bgr: NDArray[Any]) -> None:
     """Write an image file atomically; JPEG at 97 of 100.
 
-    Raises :class:`DeblurError` where there is no room or no permission.
+    Raises :class:`DeblurError` where there is no room or no permission, and for a picture
+    that is too large for what the suffix names.
     """
     jpeg = target.suffix.lower() in (".jpg", ".jpeg")
     options = [cv2.IMWRITE_JPEG_QUALITY, 97] if jpeg else []
-    data = cv2.imencode(target.suffix, np.ascontiguousarray(bgr), options)[1]
+    is_whole, data = cv2.imencode(target.suffix, np.ascontiguousarray(bgr), options)
+    if not is_whole:
+        raise DeblurError(
+            target,
+            expected=f"a picture that {target.suffix} holds",
+            found=f"one of {bgr.shape[1]}x{bgr.shape[0]}",
+            remedy=f"write {target.with_suffix('.png').name}",
+        )
     # A picture can be made again: waiting for the disk after each would cost more.
     write_whole(target, data.tobytes(), durable=False)
 

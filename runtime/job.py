@@ -19,7 +19,9 @@ from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.contract import Model
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.report import Engine
+from deblurgan.runtime.tiling.fitting import Tile
 from deblurgan.runtime.video.codecs import Encoding
+from deblurgan.runtime.video.colour import Colour
 from deblurgan.runtime.video.frame_sink import FrameSink
 from deblurgan.runtime.video.live import interruptibly
 from deblurgan.runtime.video.picture_sink import PictureSink
@@ -77,9 +79,9 @@ def open_source(job: Job) -> VideoSource:
 
 def open_sink(job: Job, source: VideoSource) -> FrameSink:
     """By the name of the output."""
-    comparison = None if job.compare is None else Comparison(job.compare, *source.size)
+    comparison = None if job.compare is None else Comparison(job.compare, *source.size, source.turn)
     if job.target == STANDARD_STREAM:
-        return PipeSink(source, raw=job.raw, comparison=comparison)
+        return PipeSink(source, raw=job.raw, comparison=comparison, warn=job.warn)
     if is_numbered(job.target):
         first = int(job.source.options.get("start_number", "1"))
         return PictureSink(
@@ -112,7 +114,7 @@ def telling_what_is_kept(sink: FrameSink, job: Job) -> Iterator[FrameSink]:
             )
 
 
-def go_on(job: Job, sink: FrameSink, model: Model, engine: str) -> int:
+def go_on(job: Job, sink: FrameSink, model: Model, engine: str, tile: Tile) -> int:
     """The frames that an earlier run of the same job finished."""
     if not isinstance(sink, VideoSink) or not sink.keep:
         return 0
@@ -121,6 +123,7 @@ def go_on(job: Job, sink: FrameSink, model: Model, engine: str) -> int:
             "version": version("deblurgan-edge"),
             "model": hashlib.sha256(model.path.read_bytes()).hexdigest(),
             "engine": engine,
+            "tile": str(tile),
             "comparison": str(job.compare),
             "choice of frames": str(job.keep_sharp),
         }
@@ -132,27 +135,32 @@ def go_on(job: Job, sink: FrameSink, model: Model, engine: str) -> int:
 
 def say_of_input(job: Job, source: VideoSource) -> None:
     """What is special about a video; raises :class:`DeblurError` for HDR."""
-    if source.colour.hdr:
-        raise DeblurError(
-            job.source.name,
-            expected="standard dynamic range",
-            found=f"HDR ({source.colour.hdr})",
-            remedy="convert it first: ffmpeg -i FILE -vf "
-            "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,"
-            "format=yuv420p -c:a copy SDR.mp4",
-        )
-    if not source.colour.is_known:
-        raise DeblurError(
-            job.source.name,
-            expected="colours coded in the ways of BT.601, 709, 2020, 240M or FCC",
-            found=f"matrix {source.colour.matrix} of H.273",
-            remedy="convert it first: ffmpeg -i FILE -vf scale=out_color_matrix=bt709 "
-            "-colorspace bt709 -c:a copy CONVERTED.mp4",
-        )
+    check_colours(job.source.name, source.colour)
     if source.is_interlaced:
         job.warn(
             "interlaced: both fields of a frame are deblurred as one picture, and marked as one; "
             "better first: ffmpeg -i FILE -vf bwdif=mode=send_field -c:a copy PROGRESSIVE.mp4"
+        )
+
+
+def check_colours(name: str, colour: Colour) -> None:
+    """Raises :class:`DeblurError` for HDR, and for a way to code them that is not known."""
+    if colour.hdr:
+        raise DeblurError(
+            name,
+            expected="standard dynamic range",
+            found=f"HDR ({colour.hdr})",
+            remedy="convert it first: ffmpeg -i FILE -vf "
+            "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,"
+            "format=yuv420p -c:a copy SDR.mp4",
+        )
+    if not colour.is_known:
+        raise DeblurError(
+            name,
+            expected="colours coded in the ways of BT.601, 709, 2020, 240M or FCC",
+            found=f"matrix {colour.matrix} of H.273",
+            remedy="convert it first: ffmpeg -i FILE -vf scale=out_color_matrix=bt709 "
+            "-colorspace bt709 -c:a copy CONVERTED.mp4",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,11 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deblurgan.runtime import console
 from deblurgan.runtime.backends import Backend
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
+from deblurgan.runtime.disk import DiskError
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image, to_8_bits
+from deblurgan.runtime.listing import is_pattern, list_files
 from deblurgan.runtime.picture_size import read_size
 from deblurgan.runtime.pipeline import DeblurredFrame, Frame, StageClock, Watcher, run_pipeline
 from deblurgan.runtime.tiling.memory import format_memory, free_memory
@@ -32,8 +34,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 @dataclass(frozen=True)
 class Picture:
-    """A still on its way to ``target``: RGB pixels, and its alpha if it has any."""
+    """A still on its way from ``path`` to ``target``: RGB pixels, and its alpha if it has any."""
 
+    path: Path
     pixels: Frames
     alpha: NDArray[np.uint8] | None
     grey: bool
@@ -61,11 +64,10 @@ def list_jobs(source: Path, target: Path) -> list[tuple[Path, Path]]:
     Raises :class:`DeblurError` for a folder without pictures, a target that is no
     picture, and two pictures that would have one name.
     """
-    if not source.is_dir() and (source.exists() or not glob.has_magic(str(source))):
+    if not source.is_dir() and not is_pattern(str(source)):
         check_picture_name(target)
         return [(source, target)]
-    found = source.iterdir() if source.is_dir() else glob.glob(str(source), recursive=True)
-    stills = sorted(p for p in map(Path, found) if is_picture(p) and p.is_file())
+    stills = [path for path in list_files(str(source)) if is_picture(path)]
     if not stills:
         raise DeblurError(
             source,
@@ -98,16 +100,37 @@ def deblur_pictures(
     deblurrer: Deblurrer,
     watch: Watcher | None = None,
     clock: StageClock | None = None,
-) -> tuple[Backend, tuple[int, int]]:
+) -> tuple[Backend, tuple[int, int], dict[Path, str]]:
     """Deblur stills, as :func:`list_jobs` lists them. A run of pictures of one size
     shares a loaded engine and overlaps as the frames of a video do. ``watch`` and
-    ``clock`` as for a video. Returns the last engine, and the (width, height) it is for.
+    ``clock`` as for a video. Returns the last engine, the (width, height) it is for, and of
+    the pictures that could not be done why: of several the others are.
+
+    Raises :class:`DeblurError` where none could be, and where there is no room to write.
     """
+    failed = dict[Path, str]()
+
+    def fail(path: Path, error: DeblurError) -> None:
+        if len(jobs) == 1 or isinstance(error, DiskError):
+            raise error
+        console.complain(str(error))
+        failed[path] = str(error)
+
+    def readable() -> Iterator[Picture]:
+        for path, target in jobs:
+            try:
+                yield read_picture(path, target)
+            except DeblurError as error:
+                fail(path, error)
 
     def place(item: DeblurredFrame) -> None:
         # Not before the first picture is done: what fails earlier leaves no folder.
         make_folder(item.origin.target.parent)
-        write_picture(item.origin, item.pixels)
+        try:
+            write_picture(item.origin, item.pixels)
+        except DeblurError as error:
+            fail(item.origin.path, error)
+            return
         if watch is not None:
             watch(item.blurred.pixels, item.pixels)
 
@@ -115,11 +138,18 @@ def deblur_pictures(
         for picture in pictures:
             yield Frame(picture.pixels, picture)
 
-    pictures = itertools.starmap(read_picture, jobs)
-    for (height, width), alike in itertools.groupby(pictures, lambda p: p.pixels.shape[:2]):
-        backend = deblurrer.engine(width, height, overlap=len(jobs) > 1)
-        run_pipeline(frames(alike), backend, place, clock)
-    return backend, (width, height)
+    engine: Backend | None = None
+    for (height, width), alike in itertools.groupby(readable(), lambda p: p.pixels.shape[:2]):
+        engine = deblurrer.engine(width, height, overlap=len(jobs) > 1)
+        run_pipeline(frames(alike), engine, place, clock)
+    if engine is None:
+        raise DeblurError(
+            jobs[0][0].parent,
+            expected="pictures",
+            found=f"none of {len(jobs)} that can be read",
+            remedy="see above what is wrong with each",
+        )
+    return engine, (width, height), failed
 
 
 def read_picture(path: Path, target: Path) -> Picture:
@@ -152,7 +182,7 @@ def read_picture(path: Path, target: Path) -> Picture:
     else:
         # Only this way does OpenCV turn the picture as its EXIF says.
         bgr = np.asarray(decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH))
-    return Picture(np.ascontiguousarray(to_8_bits(bgr)[:, :, ::-1]), alpha, grey, target)
+    return Picture(path, np.ascontiguousarray(to_8_bits(bgr)[:, :, ::-1]), alpha, grey, target)
 
 
 def decode(data: NDArray[np.uint8], how: int) -> NDArray[Any] | None:

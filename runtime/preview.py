@@ -15,6 +15,8 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image
+from deblurgan.runtime.job import check_colours
+from deblurgan.runtime.upright import Turn
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.video_input import VideoInput
@@ -32,24 +34,30 @@ def save_preview(path: Path, video: VideoInput, span: Span, deblurrer: Deblurrer
         console.check_interrupted()
         # Sound may last longer than the picture, and what is told of it be wrong.
         with suppress(DeblurError):
-            made.append(show(first_frame(video, Span(start)), deblurrer))
+            made.append(show(*first_frame(video, Span(start)), deblurrer))
     if not made:
-        made.append(show(first_frame(video, span), deblurrer))
-    save_image(path, np.vstack(made)[:, :, ::-1])
+        made.append(show(*first_frame(video, span), deblurrer))
+    # A clip may change its size.
+    width = min(WIDEST, made[0].shape[1])
+    save_image(path, np.vstack([of_width(width, picture) for picture in made])[:, :, ::-1])
 
 
-def first_frame(video: VideoInput, span: Span) -> Frames:
+def first_frame(video: VideoInput, span: Span) -> tuple[Frames, Turn]:
+    """And how it is turned upright."""
     with VideoSource(video, span=span) as source:
-        return next(iter(source)).pixels
+        return next(iter(source)).pixels, source.turn
 
 
-def show(blurred: Frames, deblurrer: Deblurrer) -> Frames:
-    return shrink(compose(blurred, deblurrer(blurred)))
+def show(blurred: Frames, turn: Turn, deblurrer: Deblurrer) -> Frames:
+    return compose(turn(blurred), turn(deblurrer(blurred)))
 
 
 def spread(video: VideoInput, span: Span) -> list[Fraction]:
-    """Times in the middle of each of as many equal parts."""
+    """Times in the middle of each of as many equal parts. Raises :class:`DeblurError` for
+    colours that cannot be deblurred.
+    """
     with VideoSource(video) as source:
+        check_colours(video.name, source.colour)
         whole = Fraction(source.container.duration or 0, 1_000_000)
         frames = source.frame_count or FRAMES
     parts = max(1, min(FRAMES, frames))
@@ -57,9 +65,8 @@ def spread(video: VideoInput, span: Span) -> list[Fraction]:
     return [span.start + length * (2 * part + 1) / (2 * parts) for part in range(parts)]
 
 
-def shrink(picture: Frames) -> Frames:
-    height, width = picture.shape[:2]
-    if width <= WIDEST:
+def of_width(width: int, picture: Frames) -> Frames:
+    if picture.shape[1] == width:
         return picture
-    size = (WIDEST, round(height * WIDEST / width))
+    size = (width, max(1, round(picture.shape[0] * width / picture.shape[1])))
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)

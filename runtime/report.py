@@ -42,7 +42,8 @@ class RunReport:
     ``frames`` are those of this run, ``frames_of_earlier_runs`` what it went on from,
     ``peak_memory`` the most that the process had in memory, where the system tells, and
     ``device_memory`` what the engine holds on the GPU; ``sharp_share`` of the frames
-    passed by the engine with ``--sharp-frames keep``; ``latency`` is a live source's.
+    passed by the engine with ``--sharp-frames keep``; ``latency`` is a live source's;
+    ``failed`` says of each of several pictures that could not be done why.
     """
 
     input: str
@@ -71,6 +72,7 @@ class RunReport:
     latency: Latency | None = None
     left_out: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         write_whole(path, (json.dumps(asdict(self), indent=1) + "\n").encode())

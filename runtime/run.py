@@ -39,6 +39,8 @@ def run_on_video(job: Job, deblurrer: Deblurrer) -> RunReport:
     # What is read once is kept as far as it came.
     live = LiveFrames(job.max_latency) if job.source.is_stream else None
     with open_source(job) as source, ExitStack() as opened:
+        if job.picture is not None:
+            job.picture.turn = source.turn
         with console.signals_wait():
             sink = opened.enter_context(telling_what_is_kept(open_sink(job, source), job))
         # One frame after the other is sooner there, several are more a second.
@@ -46,7 +48,7 @@ def run_on_video(job: Job, deblurrer: Deblurrer) -> RunReport:
         with watching_builds() as deblurrer.progress:
             engine = deblurrer.engine(*source.size, overlap=overlap, written=sink.size)
         say_engine(deblurrer.model, engine, source.size)
-        finished = go_on(job, sink, deblurrer.model, untiled(engine).description)
+        finished = go_on(job, sink, deblurrer.model, untiled(engine).description, deblurrer.tile)
         report = run(job, deblurrer, engine, source, sink, live, finished)
         with console.signals_wait():
             opened.close()
@@ -57,10 +59,14 @@ def run_on_pictures(source: Path, target: Path, job: Job, deblurrer: Deblurrer) 
     """The same for a picture, or a folder of them."""
     jobs = list_jobs(source, target)
     with FrameProgress(len(jobs), job.picture) as progress:
-        engine, size = deblur_pictures(jobs, deblurrer, progress.watch, progress.clock)
-    progress.say_result(str(target))
-    names = str(source), str(target)
-    return describe_run(names, deblurrer.model, engine, size, progress.clock, progress.seconds)
+        engine, size, failed = deblur_pictures(jobs, deblurrer, progress.watch, progress.clock)
+    names = ", ".join(path.name for path in failed)
+    progress.say_result(str(target), f"; {len(failed)} failed: {names}" if failed else "")
+    report = describe_run(
+        (str(source), str(target)),
+        deblurrer.model, engine, size, progress.clock, progress.seconds,
+    )  # fmt: skip
+    return replace(report, failed=list(failed.values()))
 
 
 def run(

@@ -49,7 +49,7 @@ def run_on_workers(job: Job, model: Model, pool: WorkerPool, *, is_alone: bool) 
         task = replace(task, weights=card.weights_sha256)
         workers, model = Workers(description, pool.size), model.in_precision(card.precision)
         say_engine(model, workers, source.size)
-        finished = go_on(job, sink, model, workers.engine)
+        finished = go_on(job, sink, model, workers.engine, pool.settings.tile)
         sharp = 0
         total = source.frame_count
         with FrameProgress(total, None, finished, is_quiet=not is_alone) as progress:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from pathlib import Path
 
-from deblurgan.runtime.batch import is_pattern, list_clips, list_files, target_name
+from deblurgan.runtime.batch import list_clips, target_name
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.listing import is_pattern, list_files
 from deblurgan.runtime.pictures import check_picture_name, is_picture
 from deblurgan.runtime.video.muxer import CONTAINERS
 from deblurgan.runtime.video.video_input import STANDARD_STREAM, is_numbered, is_special, numbered
@@ -44,7 +45,7 @@ def kind_of(source: str) -> Kind:
         )
     if not path.is_dir():
         return Kind.PICTURES if is_picture(path) else Kind.VIDEO
-    has_pictures = any(is_picture(p) for p in path.iterdir())
+    has_pictures = any(is_picture(p) for p in list_files(source))
     if list_clips(source):
         if has_pictures:
             raise DeblurError(

@@ -16,6 +16,7 @@ from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.disk import writing_to
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.upright import AS_STORED
 from deblurgan.runtime.video.codecs import Encoder
 from deblurgan.runtime.video.colour import Colour
 from deblurgan.runtime.video.residual import ComparisonCoder, ResidualCoder
@@ -35,16 +36,22 @@ class VideoLayout:
     time_base: Fraction
     frame_rate: Fraction
     pixel_aspect: Fraction | None
+    display_matrix: list[int] | None
     container: str
 
     @classmethod
     def of(
-        cls, source: VideoSource, encoder: Encoder, size: tuple[int, int], container: str
+        cls, source: VideoSource, encoder: Encoder, comparison: Comparison | None, container: str
     ) -> VideoLayout:
+        """With a ``comparison`` that of its pictures, which are upright."""
+        aspect, matrix = source.stream.sample_aspect_ratio, source.display_matrix
+        if comparison is not None:
+            aspect = 1 / aspect if aspect and comparison.turn.swaps else aspect
+            matrix = None if comparison.turn != AS_STORED else matrix
         colour = source.colour.limited() if encoder.codec == "prores" else source.colour
         return cls(
-            encoder, size, colour, source.time_base, source.frame_rate,
-            source.stream.sample_aspect_ratio, container,
+            encoder, comparison.size if comparison else source.size, colour,
+            source.time_base, source.frame_rate, aspect, matrix, container,
         )  # fmt: skip
 
     def open_encoder(self) -> VideoCodecContext:

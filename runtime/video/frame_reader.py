@@ -28,6 +28,9 @@ from deblurgan.runtime.video.video_input import VideoInput
 
 # A frame that is shown for longer after the start of a span is part of it, in seconds.
 LONG = Fraction(1, 2)
+# Each of their packets is a picture that is shown, and in a file each packet is whole.
+ONE_EACH = ("h264", "hevc", "mjpeg", "prores", "ffv1")
+BROADCASTS = ("mpegts", "mpeg")
 # The most frames by which decoding and showing may be apart, in H.264 and HEVC.
 REORDERED = 17
 
@@ -116,17 +119,20 @@ class FrameReader:
         """What does not decode before the first frame is passed over: a recording of a
         broadcast starts anywhere, and decodes from its first key frame on.
         """
-        has_begun = False
+        has_begun, is_broadcast = False, self.container.format.name in BROADCASTS
+        sent = shown = refused = 0
         packets = demux_span(
             self.given, self.container, [self.stream], self.stream, self.span, self.seek
         )
         for packet in packets:
             if self._waiting is not None and packet.dts is not None:
                 heapq.heappush(self._waiting, packet.dts)
+            sent += packet.size > 0 and not packet.is_discard
             try:
                 frames = self.stream.decode(packet)
             except av.FFmpegError as error:
                 if not has_begun:
+                    refused += 1
                     continue
                 if self.given.format == "rawvideo":
                     self._warn("left out: the frame at the end, which is not whole")
@@ -134,7 +140,7 @@ class FrameReader:
                 at = f"{float(packet.dts * packet.time_base):.2f} s" if packet.dts else "once"
                 raise damage(self.given, f"damage at {at} ({error.strerror})") from None
             for frame in frames:
-                has_begun = True
+                has_begun, shown = True, shown + 1
                 if self._waiting:
                     frame.pts = heapq.heappop(self._waiting)
                 time = self.time_of(frame)
@@ -142,6 +148,11 @@ class FrameReader:
                 yield from self._within(frame, time, place)
                 if place > 0:
                     return
+        if self.span.is_whole and not (self.given.is_stream or is_broadcast):
+            # A decoder on several threads keeps to itself what is wrong with its last packets.
+            lost = sent - shown if self.stream.codec_context.name in ONE_EACH else refused
+            if lost > 0:
+                self._warn(f"left out: {lost} of {sent} frames, which do not decode")
 
     def _within(self, frame: VideoFrame, time: Fraction | None, place: int) -> Iterator[VideoFrame]:
         """The frame if it is in the span, and the one that is on screen at its start."""

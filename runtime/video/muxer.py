@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -47,10 +47,13 @@ class VideoMuxer:
         self._input = source.input.name
         self.path, self.layout, self.left_out = path, layout, list[str]()
         self._frame_ticks = round(1 / layout.frame_rate / layout.time_base)
-        self.manifest = Manifest(layout.time_base, layout.colour, source.display_matrix)
+        self.manifest = Manifest(layout.time_base, layout.colour, layout.display_matrix)
         with writing_to(path):
             self.output = av.open(
-                f"file:{part}", "w", format=layout.container, options=options_of(layout.container)
+                f"file:{part}",
+                "w",
+                format=layout.container,
+                options=options_of(layout.container, source.container.metadata),
             )
         try:
             self._check_codec(source)
@@ -210,8 +213,8 @@ class VideoMuxer:
         )
         self.layout.set_up(stream.codec_context)
         stream.time_base = self.layout.time_base
-        if source.display_matrix is not None:
-            stream.set_display_matrix(source.display_matrix)
+        if self.layout.display_matrix is not None:
+            stream.set_display_matrix(self.layout.display_matrix)
         told = source.stream.metadata
         stream.metadata.update({k: told[k] for k in told if k != "alpha_mode"})  # it has none
         return stream
@@ -242,7 +245,7 @@ def decode_times(frames: Iterable[int], delay: int, frame_ticks: int) -> list[in
     return [*ahead, *times][: len(times)]
 
 
-def options_of(container: str) -> dict[str, str]:
+def options_of(container: str, metadata: Mapping[str, str]) -> dict[str, str]:
     # Sound that starts a little before zero (AAC's priming) would move every timestamp
     # to make room for itself.
     # And what goes in twice comes out the same twice, without random numbers.
@@ -250,6 +253,10 @@ def options_of(container: str) -> dict[str, str]:
     if container in ("mp4", "mov"):
         # When a stream begins is told in these ticks, which are milliseconds otherwise.
         options["movie_timescale"] = "90000"
+        if any("." in name for name in metadata):
+            # Where a phone was, and which it is (com.apple.quicktime.make): such names are
+            # written in a way of their own, which those of songs are not looked for in.
+            options["movflags"] = "use_metadata_tags"
     return options
 
 

@@ -19,7 +19,7 @@ from deblurgan.runtime.whole_file import make_folder
 
 
 class PictureSink(FrameSink):
-    """Writes each frame under its number, as ``pattern`` (``sharp/%05d.png``) says, from
+    """Writes each frame, upright, under its number, as ``pattern`` (``sharp/%05d.png``) says, from
     ``first`` on; with a ``comparison`` before and after in one. Each picture appears whole.
     """
 
@@ -34,7 +34,8 @@ class PictureSink(FrameSink):
     ) -> None:
         check_picture_name(pattern)
         self.pattern, self._number, self._comparison = pattern, first, comparison
-        self.size = comparison.size if comparison else source.size
+        self._turn = source.turn
+        self.size = comparison.size if comparison else source.turn.size(*source.size)
         self.encoder_name = pattern.suffix.lower().lstrip(".")
         self.left_out = [*source.left_out, *(describe(s) for s in source.passed_on)]
         if numbered(pattern) and not overwrite:
@@ -46,7 +47,7 @@ class PictureSink(FrameSink):
             )
 
     def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
-        shown = self._comparison.compose(blurred, sharp) if self._comparison else sharp
+        shown = self._comparison.compose(blurred, sharp) if self._comparison else self._turn(sharp)
         make_folder(self.pattern.parent)
         save_image(self.path(self._number), shown[:, :, ::-1])
         self._number += 1

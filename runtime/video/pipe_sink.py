@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from deblurgan.runtime.console import signals_wake
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.disk import writing_to
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.upright import AS_STORED
 from deblurgan.runtime.video.codecs import EIGHT, TEN, TWELVE, Coding, for_size, nearest
 from deblurgan.runtime.video.frame_sink import FrameSink
 from deblurgan.runtime.video.residual import ComparisonCoder, ResidualCoder, planes
@@ -25,12 +26,14 @@ from deblurgan.runtime.video.streams import describe
 from deblurgan.runtime.video.video_input import RawVideo
 
 STANDARD_OUTPUT = Path("standard output")
+UNEVEN = 0.6  # of the time from frame to frame
 RANGES = {1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}
 
 
 class PipeSink(FrameSink):
     """Writes frames as YUV4MPEG, in the source's own colours, or as ``raw`` RGB of 8 bits
-    without any header; with a ``comparison`` before and after in one.
+    without any header; with a ``comparison`` before and after in one. ``warn`` is told what
+    the user should know.
     """
 
     def __init__(
@@ -39,12 +42,17 @@ class PipeSink(FrameSink):
         *,
         raw: RawVideo | None = None,
         comparison: Comparison | None = None,
+        warn: Callable[[str], None] = lambda _: None,
         descriptor: int = 1,
     ) -> None:
         self.size = comparison.size if comparison else source.size
         check_can_take(self.size, raw, descriptor)
         self.encoder_name = "rgb24" if raw else "yuv4mpeg"
         self.left_out = [*source.left_out, *(describe(s) for s in source.passed_on)]
+        if comparison is None and source.turn != AS_STORED:
+            self.left_out.append("rotation (the frames are as they are stored)")
+        self._warn, self._rate, self._is_even = warn, source.frame_rate, True
+        self._last: Fraction | None = None
         self._raw, self._comparison = raw is not None, comparison
         self._descriptor, self._has_begun = descriptor, False
         coding = for_size(Coding.of(source.pixel_format), self.size)
@@ -54,6 +62,7 @@ class PipeSink(FrameSink):
         self._head = y4m_head(source, self.size, pixel_format)
 
     def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
+        self._check_time(frame)
         if self._raw:
             shown: Any = self._comparison.compose(blurred, sharp) if self._comparison else sharp
             self._write(np.ascontiguousarray(shown))
@@ -66,6 +75,18 @@ class PipeSink(FrameSink):
             *rows(self._coder.code(frame, blurred, sharp)),
         ]
         self._write(np.concatenate(parts))
+
+    def _check_time(self, frame: VideoFrame) -> None:
+        """A pipe tells no times: whoever reads it shows one frame after the other."""
+        now = Fraction(frame.pts or 0) * Fraction(frame.time_base or 0)
+        step = Fraction(1) if self._last is None else (now - self._last) * self._rate
+        if self._is_even and abs(step - 1) > UNEVEN:
+            self._is_even = False
+            self._warn(
+                f"frames do not follow each other evenly, from {float(now):.2f} s on: the pipe "
+                f"has them {float(self._rate):g} a second, and sound would not fit"
+            )
+        self._last = now
 
     def _write(self, content: NDArray[np.uint8]) -> None:
         """Each frame goes out at once: FFmpeg's own writing would hold it back, and go on

@@ -53,7 +53,7 @@ class VideoSink(FrameSink):
         container = container_format(path)
         self.encoder = choose_encoder(encoding, container, source.pixel_format, self.size, warn)
         self.encoder_name = self.encoder.name
-        self.layout = VideoLayout.of(source, self.encoder, self.size, container)
+        self.layout = VideoLayout.of(source, self.encoder, comparison, container)
         self.kept_seconds = 0
         self._unfinished, self._has_gone_on = Unfinished(path), False
         try:
@@ -188,6 +188,7 @@ def describe_job(source: VideoSource, layout: VideoLayout) -> dict[str, str]:
         "part of the input": f"{source.span.start} for {source.span.duration}",
         "encoder": f"{encoder.name} {encoder.options} {encoder.pixel_format} {encoder.threads}",
         "size": f"{layout.size[0]}x{layout.size[1]}",
+        "frame rate": f"{layout.frame_rate}, in ticks of {layout.time_base}",
         "container": layout.container,
         "colours": repr(layout.colour),
     }

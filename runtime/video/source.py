@@ -14,6 +14,7 @@ from av import Packet, VideoFrame
 
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pipeline import Frame
+from deblurgan.runtime.upright import Turn
 from deblurgan.runtime.video.colour import Colour, ColourConverter
 from deblurgan.runtime.video.frame_reader import FrameReader
 from deblurgan.runtime.video.packet_reader import read_last_time, read_packets
@@ -21,6 +22,9 @@ from deblurgan.runtime.video.segment import LENGTH, Summary, digest_of, segment_
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.streams import describe, display_matrix, passed_on
 from deblurgan.runtime.video.video_input import VideoInput
+
+# Further back than frames that come out of their order: another clock, in seconds.
+JUMP = Fraction(1, 2)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class VideoSource:
         self.colour = Colour.of(first)
         self.is_interlaced = first.interlaced_frame
         self.display_matrix = display_matrix(first)
+        self.turn = Turn.of(self.display_matrix)
         self.converter = ColourConverter(self.colour, self.size)
         # Who looks in at a broadcast finds its clock anywhere.
         is_shifted = bool(self.span.start) or self.input.is_stream
@@ -221,7 +226,7 @@ class VideoSource:
         duration = frame.duration or round(1 / self.frame_rate / time_base)
         pts = frame.pts if frame.pts is not None else frame.dts
         if pts is not None:
-            pts -= round(self.offset / time_base)
+            pts = self._going_on(pts - round(self.offset / time_base), duration, time_base)
         if self._last_pts is not None and (pts is None or pts <= self._last_pts):
             # No container takes two frames at one time; the later one waits a tick,
             # or its turn where the file tells no time at all.
@@ -229,6 +234,25 @@ class VideoSource:
             pts = self._last_pts + (1 if pts is not None else duration)
         self._last_pts = pts = pts or 0
         frame.pts, frame.duration, frame.time_base = pts, duration, time_base
+
+    def _going_on(self, pts: int, duration: int, time_base: Fraction) -> int:
+        """What it is where the clock jumps back, as where recordings were put one behind the
+        other: what is read once goes on, a file is refused, whose sound would not.
+        """
+        last = self._last_pts
+        if last is None or (last - pts) * time_base <= JUMP:
+            return pts
+        if not self.input.is_stream:
+            back = float((last - pts) * time_base)
+            raise DeblurError(
+                self.input.name,
+                expected="a clock that goes forward",
+                found=f"one that goes back by {back:.2f} s at {float(last * time_base):.2f} s, as "
+                "where recordings were put together",
+                remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
+            )
+        self.offset += (pts - last - duration) * time_base
+        return last + duration
 
     def _warn_once(self, about: str, line: str) -> None:
         if about not in self._warned:

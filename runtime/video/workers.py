@@ -132,7 +132,9 @@ class SegmentWorker:
                     remedy="install the same version everywhere, or name a file that all share",
                 )
             path, made = Path(folder) / "segment", list[Segment]()
-            comparison = None if task.compare is None else Comparison(task.compare, *source.size)
+            comparison = None
+            if task.compare is not None:
+                comparison = Comparison(task.compare, *source.size, source.turn)
             encoder = SegmentEncoder(
                 path,
                 task.layout,

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from deblurgan.runtime import console
 from deblurgan.runtime.app import app
+from deblurgan.runtime.disk import DiskError
+from deblurgan.runtime.video.muxer import VideoMuxer
 
 Make = Callable[..., Path]
 
@@ -312,7 +314,38 @@ def test_hdr_is_refused_with_the_command_that_converts(
     )
     assert deblur_video(clip, tmp_path / "out.mp4", "--model", negative) == 2
     assert "found HDR (PQ); convert it first: ffmpeg" in capsys.readouterr().err
-    assert not (tmp_path / "out.mp4").exists()
+    assert deblur_video(clip, "--preview", tmp_path / "look.png", "--model", negative) == 2
+    assert "found HDR (PQ); convert it first: ffmpeg" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_a_preview_of_a_clip_that_changes_its_size(
+    make_clip: Make, negative: Path, photo: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    parts = [make_clip(tmp_path / "a.ts"), tmp_path / "b.ts", tmp_path / "in.ts"]
+    make_clip(parts[1], photo[:80, :128].copy(), times=[512 * i for i in range(12, 36)])
+    parts[2].write_bytes(parts[0].read_bytes() + parts[1].read_bytes())
+    look = tmp_path / "look.png"
+    assert deblur_video(parts[2], "--preview", look, "--model", negative) == 0
+    assert cv2.imread(str(look)).shape[1] == 2 * 160 + 4
+
+
+def test_a_picture_is_made_though_an_earlier_run_had_finished_all(
+    make_clip: Make, negative: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    words = [clip, out, "--model", negative, "--before-after", tmp_path / "pair.png"]
+
+    def is_full(*_: object) -> None:
+        raise DiskError(out, expected="room", found="none", remedy="make some")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(VideoMuxer, "write", is_full)
+        assert deblur_video(*words) != 0
+    assert not (tmp_path / "pair.png").exists()
+    assert deblur_video(*words, "--json", tmp_path / "report.json") == 0
+    assert json.loads((tmp_path / "report.json").read_text())["frames"] == 0
+    assert cv2.imread(str(tmp_path / "pair.png")).shape[1] == 2 * 160 + 4
 
 
 def test_quiet_says_errors_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deblurgan.runtime import batch, console
+from deblurgan.runtime import console, listing
 from deblurgan.runtime.app import app
 from deblurgan.runtime.batch import list_clips, run_batch
 from deblurgan.runtime.errors import DeblurError
@@ -239,8 +239,8 @@ def test_clips_are_listed_in_order(tmp_path: Path) -> None:
 
 def test_a_name_like_a_pattern_is_a_name(tmp_path: Path) -> None:
     (tmp_path / "a[1].mp4").touch()
-    assert not batch.is_pattern(str(tmp_path / "a[1].mp4"))
-    assert batch.is_pattern(str(tmp_path / "a[12].mp4"))
+    assert not listing.is_pattern(str(tmp_path / "a[1].mp4"))
+    assert listing.is_pattern(str(tmp_path / "a[12].mp4"))
 
 
 def start(*words: object) -> subprocess.Popen[str]:

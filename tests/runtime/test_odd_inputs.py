@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import zipfile
 from collections.abc import Callable
@@ -295,7 +296,7 @@ def test_an_archive(name: str, negative: Path, tmp_path: Path, refused: Refused)
     refused(tmp_path, tmp_path / name, tmp_path / f"out{name[2:]}", "--model", negative)
 
 
-def test_a_folder_with_one_bad_picture_names_it(
+def test_of_several_pictures_the_others_are_done(
     any_size: Path,
     photo: Pixels,
     tmp_path: Path,
@@ -306,5 +307,36 @@ def test_a_folder_with_one_bad_picture_names_it(
     folder.mkdir()
     cv2.imwrite(str(folder / "a.png"), photo)
     (folder / "b.png").write_text("no")
-    assert deblur(folder, tmp_path / "out", "--model", any_size) == 2
-    assert "b.png: expected a picture" in capsys.readouterr().err
+    cv2.imwrite(str(folder / "c.png"), photo)
+    (folder / "._a.png").write_text("what a Mac leaves on a stick")
+    (folder / "._clip.mp4").write_text("the same")
+    report = tmp_path / "report.json"
+    assert deblur(folder, tmp_path / "out", "--model", any_size, "--json", report) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("b.png: expected a picture") == 1
+    assert "1 failed: b.png" in said
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    values = json.loads(report.read_text())
+    assert values["frames"] == 2
+    assert ["b.png" in line for line in values["failed"]] == [True]
+
+
+def test_several_pictures_of_which_none_can_be_read(
+    any_size: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], deblur: Deblur
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).write_text("no")
+    assert deblur(tmp_path / "in", tmp_path / "out", "--model", any_size) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "expected pictures, found none of 2 that can be read" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_too_wide_for_its_kind(
+    any_size: Path, photo: Pixels, tmp_path: Path, refused: Refused
+) -> None:
+    wide = np.tile(photo[:32], (1, 110, 1))
+    cv2.imwrite(str(tmp_path / "in.png"), wide)
+    said = refused(tmp_path, tmp_path / "in.png", tmp_path / "out.webp", "--model", any_size)
+    assert "expected a picture that .webp holds, found one of 17600x32; write out.png" in said

@@ -165,6 +165,20 @@ def test_a_video_becomes_raw_frames_of_the_size_that_was_told(
     assert "--raw: expected the size of the frames that are written, 160x96, found 96x160" in said
 
 
+def test_frames_that_come_unevenly_are_said(
+    make_clip: Make, through: Callable[..., tuple[int, bytes, str]], tmp_path: Path
+) -> None:
+    even = make_clip(tmp_path / "even.mp4", times=[512 * i for i in range(12)])
+    uneven = make_clip(
+        tmp_path / "uneven.mp4", times=[512 * i for i in (*range(6), *range(8, 26, 3))]
+    )
+    assert "evenly" not in through(b"", even, "-")[2]
+    code, out, said = through(b"", uneven, "-")
+    assert code == 0, said
+    assert said.count("frames do not follow each other evenly, from 0.27 s on") == 1
+    assert len(read(out)) == 12
+
+
 def test_range_and_shape_of_pixels_stay(
     make_clip: Make, through: Callable[..., tuple[int, bytes, str]], photo: Pixels, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -94,6 +95,58 @@ def is_block(content: bytes, at: int, track: int) -> bool:
     then come its time and its flags.
     """
     return content[at] == 0x80 | track and 0xA3 in content[at - 3 : at - 1]
+
+
+def test_a_clock_that_jumps_back_is_refused(make_clip: Make, tmp_path: Path) -> None:
+    """Recordings of a camera that were put one behind the other, byte by byte."""
+    part, clip = make_clip(tmp_path / "a.ts", times=[512 * i for i in range(60)]), tmp_path / "b.ts"
+    clip.write_bytes(2 * part.read_bytes())
+    with (
+        VideoSource(clip) as video,
+        pytest.raises(
+            DeblurError,
+            match=r"clock that goes forward, found one that goes back by 1\.97 s at 2\.\d\d s.*"
+            r"ffmpeg -i FILE -c copy",
+        ),
+    ):
+        list(video)
+
+
+def test_a_stream_goes_on_where_its_clock_jumps_back(make_clip: Make, tmp_path: Path) -> None:
+    uneven = [2 * i + i % 2 for i in range(40)]
+    parts = [
+        make_clip(tmp_path / f"{number}.ts", times=[512 * i for i in times])
+        for number, times in enumerate([range(60), uneven])
+    ]
+    (tmp_path / "b.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    given = VideoInput.of_file(tmp_path / "b.ts")
+    with VideoSource(replace(given, is_stream=True)) as video:
+        times = [float(frame.origin.time) for frame in video]
+    expected = [i / 30 for i in (*range(60), *(60 + i for i in uneven))]
+    assert times == pytest.approx(expected, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("number", "lost"), [(0, "30 of 60 frames"), (59, r"[1-3] of 60 frames"), (None, None)]
+)
+def test_frames_that_do_not_decode_at_either_end_are_said(
+    number: int | None, lost: str | None, make_clip: Make, tmp_path: Path
+) -> None:
+    clip, said = tmp_path / "in.mp4", list[str]()
+    options = {"bf": "2", "g": "30", "x264-params": "scenecut=0"}
+    make_clip(clip, times=[512 * i for i in range(60)], options=options)
+    if number is not None:
+        with av.open(str(clip)) as file:
+            packet = [p for p in file.demux(video=0) if p.size][number]
+        content = bytearray(clip.read_bytes())
+        content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+        clip.write_bytes(content)
+    with VideoSource(clip, warn=said.append) as video:
+        frames = len(list(video))
+    assert len(said) == (lost is not None)
+    if lost is not None:
+        assert re.match(f"left out: {lost}, which do not decode", said[0])
+        assert frames == 60 - int(said[0].split()[2])
 
 
 def test_a_cut_off_avi_is_said(make_clip: Make, tmp_path: Path) -> None:

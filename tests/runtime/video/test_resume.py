@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -12,22 +13,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.disk import DiskError
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.job import Job, go_on, open_sink, open_source
+from deblurgan.runtime.model_store import find_model
+from deblurgan.runtime.tiling.fitting import Tile
 from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.unfinished import NAMED, Unfinished, was_finished
+from deblurgan.runtime.video.video_input import VideoInput, parse_input
 
 Make = Callable[..., Path]
 FAST = Encoding(preset="ultrafast", quality=40)
@@ -51,7 +60,7 @@ class Stop(Exception):
 
 
 def run(
-    clip: Path,
+    clip: Path | VideoInput,
     out: Path,
     *,
     stop_at: int | None = None,
@@ -204,6 +213,45 @@ def test_another_input_model_or_setting_is_said_and_begun_anew(
     assert said == ["begun anew: the unfinished out.mp4 had another input"]
     assert done == 150
     assert not unfinished(out).exists()
+
+
+def test_another_rate_is_said_and_begun_anew(
+    photo: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of pictures have the times that the rate gives them: segments are others."""
+    for number in range(90):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.roll(photo, number, 1))
+    pattern, out = tmp_path / "%d.png", tmp_path / "out.mkv"
+    slow, fast = (parse_input(str(pattern), None, Fraction(r), is_live=False) for r in (25, 50))
+    assert run(slow, out, encoding=Encoding("ffv1"), stop_at=70)[0] == 70
+    done, said = run(fast, out, encoding=Encoding("ffv1"))
+    assert done == 90
+    assert said == ["begun anew: the unfinished out.mkv had another frame rate"]
+
+
+def test_other_tiles_are_said_and_begun_anew(
+    make_clip: Make, negative: Path, tmp_path: Path
+) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4", times=HALF), tmp_path / "out.mp4"
+    job = Job(VideoInput.of_file(clip), str(out), encoding=FAST)
+
+    def stop_at(number: int, tile: Tile) -> int:
+        done = itertools.count(1)
+
+        def watch(*_: Frames) -> None:
+            if next(done) == number:
+                raise Stop
+
+        with suppress(Stop), open_source(job) as source, open_sink(job, source) as sink:
+            finished = go_on(job, sink, find_model(negative), "darker", tile)
+            deblur_video(source, sink, Darker(), watch)
+        return finished
+
+    assert stop_at(100, 64) == 0
+    assert stop_at(20, 64) == 90
+    assert job.warnings == []
+    assert stop_at(20, None) == 0
+    assert job.warnings == ["begun anew: the unfinished out.mp4 had another tile"]
 
 
 def test_nothing_is_kept_unless_asked(make_clip: Make, tmp_path: Path) -> None:

@@ -80,6 +80,48 @@ def test_another_container_rounds_by_a_tick_at_most(
     assert all(old[1] == new[1] and abs(old[0] - new[0]) <= tick for old, new in sound)
 
 
+PHONES = {
+    "com.apple.quicktime.make": "Apple",
+    "com.apple.quicktime.location.ISO6709": "+52.5200+013.4050/",
+    "com.android.capture.fps": "240",
+}
+
+
+@pytest.mark.parametrize("suffix", ["mov", "mp4", "mkv"])
+def test_what_phones_tell_of_a_clip_is_kept(
+    suffix: str, make_clip: Make, tmp_path: Path, convert: Convert
+) -> None:
+    clip, phone = make_clip(tmp_path / "in.mp4"), tmp_path / "phone.mov"
+    with (
+        av.open(str(clip)) as source,
+        av.open(str(phone), "w", options={"movflags": "use_metadata_tags"}) as out,
+    ):
+        out.metadata.update(PHONES, title="a walk")
+        copy = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    with av.open(str(convert(phone, tmp_path / f"out.{suffix}"))) as file:
+        told = {name.lower(): value for name, value in file.metadata.items()}
+    assert {name.lower(): value for name, value in PHONES.items()}.items() <= told.items()
+    assert told["title"] == "a walk"
+
+
+def test_a_title_stays_where_players_look_for_it(
+    make_clip: Make, tmp_path: Path, convert: Convert
+) -> None:
+    clip, named = make_clip(tmp_path / "in.mp4"), tmp_path / "named.mkv"
+    with av.open(str(clip)) as source, av.open(str(named), "w") as out:
+        out.metadata["title"] = "a walk"
+        copy = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    assert b"\xa9nam" in convert(named, tmp_path / "out.mp4").read_bytes()
+
+
 @pytest.mark.parametrize("degrees", [90, 180])
 def test_rotation_is_kept(
     make_clip: Make, tmp_path: Path, degrees: int, convert: Convert, contents: Read
