@@ -18,22 +18,27 @@ Points = list[tuple[float, float]]
 
 
 def draw_curves(runs: list[Path]) -> Figure:
-    """The runs' loss and of the gain in PSNR over the blurred input, by pictures.
+    """The runs' loss, next to where it began, and the gain in PSNR over the blurred input, by
+    pictures.
 
     Raises ``DeblurError`` for a folder without a run's log.
     """
     figure = new_figure(10, 4.2)
     loss_axes, gain_axes = figure.subplots(1, 2)
+    losses = dict[str, Points]()
     for run in runs:
         rows = read_log(run / "log.csv")
         loss = next((name for name in LOSSES if column(rows, name)), "generator")
-        points = smooth(column(rows, loss))
-        first = points[0][1] if points else 1.0
-        loss_axes.plot(
-            [x for x, _ in points], [y / first for _, y in points], label=f"{run.name}: {loss} loss"
-        )
+        losses[f"{run.name}: {loss} loss"] = smooth(column(rows, loss))
         gain_axes.plot(*zip(*column(rows, "gain_db"), strict=True), marker=".", label=run.name)
-    loss_axes.set(title="loss, of its first value", xlabel="pictures")
+    # In dB (loss.distance=psnr), or of a game, it is less than nothing.
+    are_shares = all(y > 0 for points in losses.values() for _, y in points)
+    for label, points in losses.items():
+        first = points[0][1] if points else 1.0
+        values = [y / first if are_shares else y - first for _, y in points]
+        loss_axes.plot([x for x, _ in points], values, label=label)
+    title = "loss, of its first value" if are_shares else "loss, less its first value"
+    loss_axes.set(title=title, xlabel="pictures")
     gain_axes.set(title="gain on held-out pairs, dB of PSNR", xlabel="pictures")
     gain_axes.axhline(0, color="grey", linewidth=0.8)
     for axes in (loss_axes, gain_axes):
@@ -48,11 +53,16 @@ def read_log(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="") as log:
             rows = list(csv.DictReader(log))
-    except OSError as error:
+        for name in (*LOSSES, "generator", "gain_db"):
+            column(rows, name)
+    except (OSError, csv.Error, KeyError, ValueError) as error:
+        found = "one that cannot be read"
+        if isinstance(error, OSError):
+            found = (error.strerror or str(error)).lower()
         raise DeblurError(
             path,
             expected="the log of a run of deblur-train",
-            found=(error.strerror or str(error)).lower(),
+            found=found,
             remedy="name the folder that was its --output",
         ) from None
     if not rows or "gain_db" not in rows[0] or not column(rows, "gain_db"):

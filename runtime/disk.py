@@ -9,6 +9,8 @@ from pathlib import Path
 
 from deblurgan.runtime.errors import DeblurError
 
+# Some network disks know no locks: nobody is kept out there.
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 # What was expected, what was found, and what to do about the folder.
 DISK_ERRORS = {
     errno.ENOENT: ("a folder that exists", "no such folder", "make it with: mkdir -p"),

@@ -8,6 +8,7 @@ one of them as it is, or a training and a test part of it in ``train/`` and
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,10 @@ from deblurgan.train.picture_files import (
 Split = Literal["train", "test"]
 LAYOUTS = ("gopro", "pairs", "ab", "combined", "sharp")
 PARTNERS = {"pairs": ("blur", "sharp"), "ab": ("A", "B")}  # blurred first
+# Photographs that OpenCV does not read, or not as their makers meant them.
+UNREAD = (
+    ".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf",
+)  # fmt: skip
 SEQUENCE = ("blur", "blur_gamma", "sharp")
 
 
@@ -109,6 +114,42 @@ def find_source(data: str, split: Split, *, gamma: bool = False) -> Source:
     if split == "train" and "test" in parts:
         source = with_held_out(source, open_part(parts["test"], forced, gamma))
     return replace(source, path=folder)
+
+
+def left_out(source: Source) -> list[str]:
+    """What is in its folder and is not read, a line for each kind."""
+    files = list_files(source.path)
+    lines = list[str]()
+    if isinstance(source, PairSource) and source.layout != "combined":
+        beside = list_media(source.path)
+        if beside:
+            lines.append(
+                f"{source.path}: {len(beside)} pictures or clips beside the pairs are left out; "
+                f"what takes them alone is sharp:{source.path}"
+            )
+    unread = [path.suffix.lower() for path in files if path.suffix.lower() in UNREAD]
+    if unread:
+        lines.append(
+            f"{source.path}: {len(unread)} pictures are left out, which are not read "
+            f"({', '.join(sorted(set(unread)))}); write them as JPEG or PNG first"
+        )
+    return lines
+
+
+def picture_names(source: Source) -> list[str]:
+    files = source.pairs if isinstance(source, PairSource) else source.photos
+    return [file.name for file in files]
+
+
+def hash_files(sources: Sequence[Source]) -> str:
+    """A short one of the names and sizes of all files, in their order."""
+    told = hashlib.sha256()
+    for source in sources:
+        files = source.pairs if isinstance(source, PairSource) else source.photos
+        for file in files:
+            paths = [file.path] if isinstance(file, PhotoFile) else [file.blurred, file.sharp]
+            told.update(f"{file.name} {[path.stat().st_size for path in paths]}\n".encode())
+    return told.hexdigest()[:12]
 
 
 def hold_out(source: Source) -> tuple[Source, Source]:

@@ -37,11 +37,20 @@ from deblurgan.train.devices import (
 from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
 from deblurgan.train.journal import Journal
 from deblurgan.train.keeper import Keeper
-from deblurgan.train.layouts import PairSource, Source, check_source, find_source, hold_out
+from deblurgan.train.layouts import (
+    PairSource,
+    Source,
+    check_source,
+    find_source,
+    hash_files,
+    hold_out,
+    left_out,
+    picture_names,
+)
 from deblurgan.train.recipe import Recipe, ScheduleSettings
 from deblurgan.train.samples import BATCHES_OF_LANES, Samples, batches, seeded
 from deblurgan.train.start import check_start, starting_weights
-from deblurgan.train.state import Origin, has_state, resume_state
+from deblurgan.train.state import Origin, alone_in, has_state, resume_state
 from deblurgan.train.step import follow, load_content_weights, set_up_players, train_step
 from deblurgan.train.teacher import draw_orientations, load_teacher
 
@@ -81,13 +90,22 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
     ``state.pt`` to resume from; ``log.csv``, ``tensorboard/`` and ``sheets/``.
     """
     fabric = make_fabric(run.devices, recipe.training)
+    with ExitStack() as held:
+        with together(fabric):
+            check_end(recipe.schedule, run.time_limit)
+            check_start(recipe, run.start_from)
+            make_folder(run.output)
+            if fabric.is_global_zero:
+                held.enter_context(alone_in(run.output))
+        return go_on(fabric, recipe, run)
+
+
+def go_on(fabric: Fabric, recipe: Recipe, run: Run) -> Ending | None:
+    """From where an earlier start came to, in a folder that is this one's alone."""
     # What auto stands for is part of the run, which another machine must not change half-way.
     precision = settle_precision(recipe.training.precision, fabric.device.type)
     recipe = replace(recipe, training=replace(recipe.training, precision=precision))
     with together(fabric):
-        check_end(recipe.schedule, run.time_limit)
-        check_start(recipe, run.start_from)
-        make_folder(run.output)
         vgg = load_content_weights(recipe, run.vgg)
         teacher = load_teacher(recipe, run.teacher)
         data = open_data(fabric, recipe, run.data)
@@ -100,7 +118,7 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
     players = set_up_players(fabric, recipe, vgg, teacher)
     started_from = run.start_from.name if run.start_from else None
     taught_by = weights_sha256(teacher)[:12] if teacher else None
-    origin = Origin(recipe, data.names, batch, started_from, taught_by)
+    origin = Origin(recipe, data.names, data.files, batch, started_from, taught_by)
     if run.start_from is not None:
         weights = None
         with together(fabric):
@@ -185,11 +203,14 @@ def train(recipe: Recipe, run: Run) -> Ending | None:
 
 @dataclass(frozen=True)
 class Data:
-    """Samples to train on, pairs to validate on, and the names of all files behind them."""
+    """Samples to train on, pairs to validate on, the names of the files to train on, and a hash
+    of all files.
+    """
 
     samples: Samples
     held_out: list[EvaluationPair]
     names: list[str]
+    files: str
 
 
 def check_end(schedule: ScheduleSettings, time_limit: float | None) -> None:
@@ -218,11 +239,14 @@ def open_data(fabric: Fabric, recipe: Recipe, names: list[str]) -> Data:
         device=fabric.device,
     )
     for name, source in zip(names, found, strict=True):
+        for line in left_out(source) if fabric.is_global_zero else ():
+            console.say(line)
         with console.watching(f"pictures of {name} checked", fabric.is_global_zero) as watch:
             check_source(share(source, fabric), recipe.data.smallest(source), watch)
     limit = max(1, recipe.training.validation_pairs // len(held_out))
     pairs = [pair for source in held_out for pair in validation_pairs(source, recipe, limit)]
-    return Data(samples, pairs, [name for source in sources for name in picture_names(source)])
+    trained_on = [name for source in sources for name in picture_names(source)]
+    return Data(samples, pairs, trained_on, hash_files([*sources, *held_out]))
 
 
 def validation_pairs(source: Source, recipe: Recipe, limit: int) -> Iterator[EvaluationPair]:
@@ -239,11 +263,6 @@ def share(source: Source, fabric: Fabric) -> Source:
     if isinstance(source, PairSource):
         return replace(source, pairs=source.pairs[mine], held_out=source.held_out[mine])
     return replace(source, photos=source.photos[mine], held_out=source.held_out[mine])
-
-
-def picture_names(source: Source) -> list[str]:
-    files = source.pairs if isinstance(source, PairSource) else source.photos
-    return [file.name for file in files]
 
 
 def usual_workers(device: torch.device) -> int:

@@ -97,9 +97,12 @@ def is_cut_off(data: bytes) -> bool:
     return False
 
 
-def shrink(picture: Tensor, largest: int = 2048) -> Tensor:
-    """At most ``largest`` pixels a side: beyond it lenses show, not edges."""
-    return scale_picture(picture, min(1.0, largest / max(picture.shape[-2:])))
+def shrink(picture: Tensor, largest: int = 2048, smallest: int = 0) -> Tensor:
+    """At most ``largest`` pixels a side: beyond it lenses show, not edges. A panorama's shorter
+    side keeps ``smallest``, where it has them.
+    """
+    sides = picture.shape[-2:]
+    return scale_picture(picture, min(1.0, max(largest / max(sides), smallest / min(sides))))
 
 
 def scale_picture(picture: Tensor, scale: float) -> Tensor:

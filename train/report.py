@@ -16,6 +16,7 @@ import torch
 from rich import box
 from rich.table import Column, Table
 
+from deblurgan.runtime import console
 from deblurgan.runtime.image_file import save_image
 from deblurgan.runtime.whole_file import make_folder, write_whole
 from deblurgan.train.blur import SMALLEST_PICTURE
@@ -30,9 +31,10 @@ from deblurgan.train.evaluation import (
     evaluate,
     evaluation_pairs,
 )
-from deblurgan.train.layouts import PhotoSource, check_source, find_source
+from deblurgan.train.layouts import PhotoSource, check_source, find_source, picture_names
 from deblurgan.train.metrics import SSIM_WINDOW
 
+SHEET = "worst.png"
 LISTED = 60  # scores; a longer table shows the means alone, the files have the rest
 
 Progress = Callable[[int, int], None]
@@ -56,16 +58,24 @@ def evaluate_checkpoint(
     ``output`` receives the files of :func:`write_report`. Raises ``DeblurError``
     for data with a picture too small for the generator, before any is deblurred.
     """
-    generator = load_checkpoint(checkpoint).generator.to(device or "cpu")
+    loaded = load_checkpoint(checkpoint)
+    generator = loaded.generator.to(device or "cpu")
     source = find_source(data, "test", gamma=gamma)
+    names = picture_names(source)
+    trained_on = loaded.training.get("data")
+    known = set(names).intersection(trained_on if isinstance(trained_on, list) else ())
+    if known:
+        console.say(
+            f"{checkpoint.name} was trained on pictures of {len(known)} of these {len(names)} "
+            "names: its figures flatter it"
+        )
     smallest = max(generator.minimum_size, SSIM_WINDOW)
     smallest = math.ceil(smallest / min(SCALES[size] for size in sizes))
     is_photos = isinstance(source, PhotoSource)
     check_source(source, max(smallest, SMALLEST_PICTURE) if is_photos else smallest)
     if output is not None:
         make_folder(output)
-    pictures = len(source.photos) if isinstance(source, PhotoSource) else len(source.pairs)
-    total = len(sizes) * min(pictures, limit or pictures)
+    total = len(sizes) * min(len(names), limit or len(names))
     done = 0
 
     def count(score: Score) -> None:
@@ -113,8 +123,12 @@ def write_report(report: Report, folder: Path, facts: dict[str, Any]) -> list[Pa
             for case in report.worst
         ]
         sheet = contact_sheet(pairs, [case.restored for case in report.worst])
-        written.append(folder / "worst.png")
+        written.append(folder / SHEET)
         save_image(written[-1], np.ascontiguousarray(sheet.permute(1, 2, 0).numpy()[:, :, ::-1]))
+    # What an earlier call left there is of another checkpoint, or of other pictures.
+    for name in (*(f"{size}.json" for size in SCALES), SHEET):
+        if folder / name not in written:
+            (folder / name).unlink(missing_ok=True)
     return written
 
 

@@ -219,7 +219,9 @@ class Samples:
 
     def _read_photo(self, source: PhotoSource, which: int) -> Tensor:
         photo, crop = source.photos[which].read(), self.settings.crop
-        return fit_picture(photo, crop, crop) if self.settings.fit == "resize" else shrink(photo)
+        if self.settings.fit == "resize":
+            return fit_picture(photo, crop, crop)
+        return shrink(photo, smallest=self.settings.smallest(source))
 
 
 def batches(

@@ -6,17 +6,22 @@ and the number of the step or the sample.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from deblurgan.runtime.disk import NO_LOCKS, writing_to
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.whole_file import write_whole
 from deblurgan.train.recipe import Recipe, parse_recipe, recipe_differences, recipe_document
@@ -45,6 +50,8 @@ class Origin:
 
     recipe: Recipe
     data: list[str] = field(default_factory=list)
+    files: str | None = None
+    """A hash of the names and sizes of the data's files, the held-out ones too."""
     batch: int = 1
     started_from: str | None = None
     teacher: str | None = None
@@ -54,6 +61,7 @@ class Origin:
         return {
             "recipe": recipe_document(self.recipe),
             "data": self.data,
+            "files": self.files,
             "batch": self.batch,
             "started_from": self.started_from,
             "teacher": self.teacher,
@@ -63,6 +71,42 @@ class Origin:
         """A short hash of all of it."""
         text = json.dumps(self.document(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """As long as it is open no other process trains in ``folder``.
+
+    Raises ``DeblurError`` where one does.
+    """
+    path = folder / ".lock"
+    with ExitStack() as opened:
+        while True:
+            with writing_to(path):
+                lock = opened.enter_context(path.open("w"))
+            take(lock, folder)
+            if os.fstat(lock.fileno()).st_nlink:
+                break  # and not one that its run has just removed
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def take(lock: IO[str], folder: Path) -> None:
+    try:
+        # Unlike flock's it is not handed on to workers, which may outlive a killed run.
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise DeblurError(
+            folder,
+            expected="a folder that no other process trains in",
+            found="one that is trained in",
+            remedy="wait for that run, or choose another --output",
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def has_state(folder: Path) -> bool:
@@ -162,6 +206,9 @@ def check_origin(folder: Path, before: dict[str, Any], now: Origin) -> None:
                 value if not isinstance(value, list) else summary(value) for value in (new, old)
             ]
             changes.append(f"{name} is {shown[0]}, was {shown[1]}")
+    # A run that was begun before these were written down has none.
+    if not changes and before.get("files", now.files) != now.files:
+        changes.append("files of the same names to train on, or others held out")
     if changes:
         raise DeblurError(
             folder,

@@ -25,6 +25,7 @@ def curves_command(
     console.require("bench", "matplotlib")
     from deblurgan.benchmarks.curves import draw_curves
     from deblurgan.benchmarks.drawing import to_png
-    from deblurgan.runtime.whole_file import write_whole
+    from deblurgan.runtime.whole_file import check_new_file, write_whole
 
+    check_new_file(picture, ".png", overwrite=True)
     write_whole(picture, to_png(draw_curves(runs)))

@@ -102,6 +102,13 @@ def gate_command(
             found="both" if baseline else "neither",
             remedy="see deblur-bench gate --help",
         )
+    if json_file is not None and (write_baseline is not None or json_file == baseline):
+        raise DeblurError(
+            "--json",
+            expected="a name of its own, for what --baseline is compared with",
+            found=str(json_file) if write_baseline is None else "--write-baseline",
+            remedy="leave it out" if write_baseline else "choose another name",
+        )
     most = parse_percent("--max-regression", max_regression)
     if reference not in KINDS:
         raise DeblurError("--reference", expected=f"one of {', '.join(KINDS)}",

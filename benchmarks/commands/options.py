@@ -31,3 +31,10 @@ def check_json_target(path: Path | None) -> None:
             found="no such folder",
             remedy=f"make it with: mkdir -p {path.parent}",
         )
+    if path is not None and path.exists() and not path.is_file():
+        raise DeblurError(
+            path,
+            expected="the name of a file",
+            found="a folder, a pipe or a device of that name",
+            remedy="choose another name",
+        )

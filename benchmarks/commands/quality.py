@@ -28,6 +28,7 @@ from deblurgan.benchmarks.commands.pictures import (
 )
 from deblurgan.benchmarks.result_file import write_result
 from deblurgan.runtime import backends, console
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT
 
 if TYPE_CHECKING:
@@ -107,6 +108,13 @@ def quality_command(
         if target is not None:
             check_new_file(target, ".png", overwrite=True)
     kind, folder = choose_pictures("quality", {"pairs": pairs, "photos": photos, "sharp": sharp})
+    if all_lengths and kind != "photos":
+        raise DeblurError(
+            "--all-lengths",
+            expected="--photos, which are blurred for it",
+            found=f"--{kind}",
+            remedy="leave it out",
+        )
     pictures = find_pictures(
         kind, folder, size=size.value, limit=limit, all_lengths=all_lengths, gamma=gamma
     )

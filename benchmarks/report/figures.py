@@ -106,7 +106,7 @@ class QualityFigures:
         what = f"{self.folder} with {self.blur}" if self.blur else self.folder
         first = self.models[0]
         # At all lengths each picture comes once with every one of them.
-        count = len(first.pictures) // (len(first.by_length) if self.all_lengths else 1)
+        count = len(first.pictures) // (len(first.by_length) or 1 if self.all_lengths else 1)
         noun = {"pairs": "pair", "sharp": "sharp picture"}.get(self.kind, "picture")
         plural = "" if count == 1 else "s"
         return f"{what}, {count} {noun}{plural}" + (", half size" if self.size == "half" else "")

@@ -6,7 +6,6 @@ segments, and what they were made of: a run of the same job goes on from them.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -17,14 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from deblurgan.runtime.console import check_interrupted
-from deblurgan.runtime.disk import writing_to
+from deblurgan.runtime.disk import NO_LOCKS, writing_to
 from deblurgan.runtime.errors import DeblurError, Failure
 from deblurgan.runtime.video.segment import Segment, SegmentWriter, open_segment
 from deblurgan.runtime.whole_file import write_whole
 
 LONGEST = 200  # bytes
-# Some network disks know no locks: nobody is kept out there.
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 ENDING, NAMED, PART = ".segment", "named", "output.part"
 
 

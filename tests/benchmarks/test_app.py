@@ -157,6 +157,23 @@ def test_pictures_that_cannot_be_drawn_are_told_before_the_work(
     assert not target.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--all-lengths"], "--all-lengths: expected --photos, which are blurred for it"),
+        (["--json", "."], "expected the name of a file, found a folder"),
+    ],
+)
+def test_what_cannot_be_measured_or_written_is_told_before_the_work(
+    words: list[str], complaint: str, pairs: Path, negative: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("skimage")
+    monkeypatch.setattr("deblurgan.benchmarks.pictures.find_source", None)
+    assert deblur_bench("quality", "--pairs", pairs, "--model", negative, *words) == 2
+    assert complaint in capsys.readouterr().err
+
+
 def test_detection_counts_and_draws_what_a_detector_finds(
     blue_detector: Callable[..., Path], blue_cells: Callable[..., NDArray[np.uint8]],
     negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],

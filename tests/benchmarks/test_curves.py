@@ -45,6 +45,23 @@ def test_a_picture_is_drawn_with_ink_in_both_halves(tmp_path: Path) -> None:
     assert right.std() > 5
 
 
+def test_a_loss_in_db_falls_where_it_gets_better(tmp_path: Path) -> None:
+    log = LOG.replace("2.0", "-15").replace("1.0", "-20").replace("0.5,,\n3", "-25,,\n3")
+    (tmp_path / "log.csv").write_text(log)
+    axes = draw_curves([tmp_path]).axes[0]
+    assert [float(y) for y in axes.lines[0].get_ydata()] == [0, -5, -10]
+    assert axes.get_title() == "loss, less its first value"
+
+
+@pytest.mark.parametrize(
+    "content", [b"step,samples,gain_db\n1,8,\xff\n", b"step,samples,gain_db\n1,,0.5\n"]
+)
+def test_a_damaged_log_is_told(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes(content)
+    with pytest.raises(DeblurError, match=r"log\.csv: expected the log of a run"):
+        draw_curves([tmp_path])
+
+
 def test_what_is_no_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(DeblurError, match=r"log\.csv: expected the log of a run"):
         draw_curves([tmp_path])

@@ -301,6 +301,56 @@ def test_another_run_in_the_same_folder_is_refused(
         train_tiny(data=[str(photos)])
 
 
+def test_a_second_process_in_the_same_folder_is_refused(
+    train_tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = train_tiny()
+    holder = "import sys; from pathlib import Path; from deblurgan.train.state import alone_in\n"
+    holder += "with alone_in(Path(sys.argv[1])):\n    print('held', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", holder, str(folder)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    before = (folder / "state.pt").read_bytes()
+    with pytest.raises(DeblurError, match="run: expected a folder that no other process trains in"):
+        train_tiny()
+    assert (folder / "state.pt").read_bytes() == before
+    other.kill()
+    other.wait()
+    train_tiny()
+
+
+def test_other_pictures_of_the_same_names_are_noticed(
+    train_tiny: Callable[..., Path], pairs: Path, tmp_path: Path
+) -> None:
+    """Every set that ``deblur-train blur`` makes has the same names."""
+    data = shutil.copytree(pairs, tmp_path / "data")
+    train_tiny(data=[str(data)])
+    moved = data.rename(tmp_path / "moved")
+    train_tiny(data=[str(moved)])
+    held_out = sorted((moved / "sharp").iterdir())[0]
+    picture = cv2.imread(str(held_out))
+    cv2.imwrite(str(held_out), picture // 2)
+    with pytest.raises(DeblurError, match=r"files of the same names .* --start-from"):
+        train_tiny(data=[str(moved)])
+
+
+def test_what_is_not_read_is_said(
+    train_tiny: Callable[..., Path], pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = shutil.copytree(pairs, tmp_path / "data")
+    train_tiny(data=[str(data)])
+    assert "left out" not in capsys.readouterr().err
+    shutil.copy(next((data / "sharp").iterdir()), data / "photo.png")
+    (data / "IMG_0001.HEIC").write_bytes(b"from a phone")
+    train_tiny(data=[str(data)])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 pictures or clips beside the pairs are left out" in said
+    assert "1 pictures are left out, which are not read (.heic)" in said
+
+
 def test_a_finished_run_stays_finished(train_tiny: Callable[..., Path]) -> None:
     before = weights(train_tiny())
     folder = train_tiny()

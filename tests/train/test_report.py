@@ -80,6 +80,30 @@ def test_a_checkpoint_is_measured_and_the_files_say_what_was(
     assert cv2.imread(str(out / "worst.png")).shape[0] > 2 * 96
 
 
+def test_files_of_an_earlier_call_do_not_stay_beside_the_new_ones(
+    checkpoint: Path, photos: Path, tmp_path: Path
+) -> None:
+    evaluate_checkpoint(checkpoint, str(photos), tmp_path, sizes=("full", "half"), limit=1)
+    assert (tmp_path / "worst.png").exists()
+    checkpoint = checkpoint.rename(tmp_path / checkpoint.name)
+    evaluate_checkpoint(checkpoint, str(photos), tmp_path, limit=1, worst=0)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        checkpoint.name, "full.json", "scores.csv",
+    }  # fmt: skip
+
+
+def test_pictures_that_were_trained_on_are_said(
+    tiny_edge: EdgeGenerator, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [path.name for path in sorted(photos.iterdir())]
+    for data, said in ((names[1:3], True), (["other.png"], False), ("2 pictures", False)):
+        save_checkpoint(tmp_path / "best.safetensors", tiny_edge, {"data": data})
+        evaluate_checkpoint(tmp_path / "best.safetensors", str(photos), limit=1)
+        told = " ".join(capsys.readouterr().err.split())
+        line = f"trained on pictures of 2 of these {len(names)} names: its figures flatter it"
+        assert (line in told) == said
+
+
 def test_pairs_are_measured_as_they_are_and_nothing_is_written_unasked(
     checkpoint: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,6 +181,14 @@ def test_large_photographs_are_also_seen_at_smaller_scales(
     assert max(scales) == pytest.approx(2, abs=0.15)
 
 
+def test_a_panorama_keeps_room_for_a_crop(tmp_path: Path) -> None:
+    grain = np.random.default_rng(1).integers(0, 256, (100, 4000, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "wide.png"), grain)
+    wide = PhotoSource(tmp_path, (PhotoFile("wide", tmp_path / "wide.png"),))
+    samples = make(wide, crop=96)
+    assert samples[0].shape == (2, 3, 96, 96)
+
+
 @pytest.fixture
 def numbered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Replaces the blur: the n-th region made is all of level n. Grows with each."""

@@ -84,6 +84,29 @@ def test_outcomes_have_their_statuses(
     assert result["figures"]["comparison"]["change"] == pytest.approx(slowdown, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--write-baseline", "new.json", "--json", "gate.json"], "found --write-baseline"),
+        (["--baseline", "base.json", "--json", "base.json"], "--json: expected a name of its own"),
+        (["--baseline", "base.json", "--json", "folder"], "folder: expected the name of a file"),
+        (["--write-baseline", "folder"], "folder: expected the name of a file"),
+    ],
+)
+def test_names_that_would_be_lost_are_refused_before_anything_is_measured(
+    words: list[str], said: str, baseline: Path, machine: Machine, gate: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(baseline.parent)
+    Path("folder").mkdir()
+    before, calls = baseline.read_bytes(), machine.calls
+    assert gate(*words) == 2
+    assert said in capsys.readouterr().err
+    assert machine.calls == calls
+    assert baseline.read_bytes() == before
+    assert not Path("new.json").exists()
+
+
 def test_what_cannot_be_told_is_inconclusive(
     baseline: Path, machine: Machine, gate: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

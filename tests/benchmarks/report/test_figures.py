@@ -128,3 +128,7 @@ def test_pictures_at_all_lengths_count_once(results: Path) -> None:
     content["figures"]["all_lengths"] = True
     file.write_text(json.dumps(content))
     assert read_all([file]).quality[0].figures.title.endswith("with eval-v1, 1 picture")
+    for model in content["figures"]["models"]:  # as the option alone was once written down
+        model["by_length"] = []
+    file.write_text(json.dumps(content))
+    assert read_all([file]).quality[0].figures.title.endswith("with eval-v1, 2 pictures")
