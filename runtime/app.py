@@ -275,8 +275,14 @@ def deblur(
     """
     console.messages.quiet = quiet
     kind = kind_of(source)
-    asks_for_more = overwrite or json or preview or before_after
-    if kind is Kind.VIDEO and target and was_finished(Path(target)) and not asks_for_more:
+    if kind is Kind.VIDEO and target and was_finished(Path(target)) and not overwrite:
+        if json or preview or before_after:
+            raise DeblurError(
+                target,
+                expected="a run whose report or picture is to be written",
+                found="that the run before had finished it",
+                remedy="make it anew with -y, or leave --json, --preview and --before-after out",
+            )
         console.messages.print(f"{escape(target)}: the run before had finished it")
         return
     check_target(source, target, kind, overwrite, needed=preview is None)

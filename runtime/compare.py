@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import cv2
@@ -29,6 +30,10 @@ class Comparison:
         self.is_side = layout == "side"
         self.middle = self.size[0] // 2
         self.labels = [draw_label(word, height, self.middle) for word in ("before", "after")]
+
+    def pixel_aspect(self, aspect: Fraction | None) -> Fraction | None:
+        """The shape of its pixels, of frames whose pixels are of this one."""
+        return 1 / aspect if aspect and self.turn.swaps else aspect
 
     def compose(self, before: Pixels, after: Pixels) -> Pixels:
         """Both as uint8 or both as uint16; so is the result."""

@@ -17,11 +17,10 @@ from deblurgan.runtime import console
 from deblurgan.runtime.before_after import BeforeAfter
 from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.contract import Model
-from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.report import Engine
 from deblurgan.runtime.tiling.fitting import Tile
 from deblurgan.runtime.video.codecs import Encoding
-from deblurgan.runtime.video.colour import Colour
+from deblurgan.runtime.video.colour import check_colours
 from deblurgan.runtime.video.frame_sink import FrameSink
 from deblurgan.runtime.video.live import interruptibly
 from deblurgan.runtime.video.picture_sink import PictureSink
@@ -140,27 +139,6 @@ def say_of_input(job: Job, source: VideoSource) -> None:
         job.warn(
             "interlaced: both fields of a frame are deblurred as one picture, and marked as one; "
             "better first: ffmpeg -i FILE -vf bwdif=mode=send_field -c:a copy PROGRESSIVE.mp4"
-        )
-
-
-def check_colours(name: str, colour: Colour) -> None:
-    """Raises :class:`DeblurError` for HDR, and for a way to code them that is not known."""
-    if colour.hdr:
-        raise DeblurError(
-            name,
-            expected="standard dynamic range",
-            found=f"HDR ({colour.hdr})",
-            remedy="convert it first: ffmpeg -i FILE -vf "
-            "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,"
-            "format=yuv420p -c:a copy SDR.mp4",
-        )
-    if not colour.is_known:
-        raise DeblurError(
-            name,
-            expected="colours coded in the ways of BT.601, 709, 2020, 240M or FCC",
-            found=f"matrix {colour.matrix} of H.273",
-            remedy="convert it first: ffmpeg -i FILE -vf scale=out_color_matrix=bt709 "
-            "-colorspace bt709 -c:a copy CONVERTED.mp4",
         )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from deblurgan.runtime import console
 from deblurgan.runtime.backends import Backend
-from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.contract import Frames, Model
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.disk import DiskError
 from deblurgan.runtime.errors import DeblurError
@@ -108,7 +108,7 @@ def deblur_pictures(
 
     Raises :class:`DeblurError` where none could be, and where there is no room to write.
     """
-    failed = dict[Path, str]()
+    failed, done = dict[Path, str](), 0
 
     def fail(path: Path, error: DeblurError) -> None:
         if len(jobs) == 1 or isinstance(error, DiskError):
@@ -119,11 +119,16 @@ def deblur_pictures(
     def readable() -> Iterator[Picture]:
         for path, target in jobs:
             try:
-                yield read_picture(path, target)
+                picture = read_picture(path, target)
+                if len(jobs) > 1:
+                    check_size(picture, deblurrer.model)
             except DeblurError as error:
                 fail(path, error)
+                continue
+            yield picture
 
     def place(item: DeblurredFrame) -> None:
+        nonlocal done
         # Not before the first picture is done: what fails earlier leaves no folder.
         make_folder(item.origin.target.parent)
         try:
@@ -131,6 +136,7 @@ def deblur_pictures(
         except DeblurError as error:
             fail(item.origin.path, error)
             return
+        done += 1
         if watch is not None:
             watch(item.blurred.pixels, item.pixels)
 
@@ -139,17 +145,30 @@ def deblur_pictures(
             yield Frame(picture.pixels, picture)
 
     engine: Backend | None = None
+    size = 0, 0
     for (height, width), alike in itertools.groupby(readable(), lambda p: p.pixels.shape[:2]):
         engine = deblurrer.engine(width, height, overlap=len(jobs) > 1)
+        size = width, height
         run_pipeline(frames(alike), engine, place, clock)
-    if engine is None:
+    if engine is None or not done:
         raise DeblurError(
             jobs[0][0].parent,
             expected="pictures",
-            found=f"none of {len(jobs)} that can be read",
+            found=f"none of {len(jobs)} that could be deblurred",
             remedy="see above what is wrong with each",
         )
-    return engine, (width, height), failed
+    return engine, size, failed
+
+
+def check_size(picture: Picture, model: Model) -> None:
+    """Raises :class:`DeblurError`, with its name, for one that the model does not take."""
+    height, width = picture.pixels.shape[:2]
+    try:
+        model.check_frame(width, height)
+    except DeblurError as error:
+        raise DeblurError(
+            picture.path, expected=error.expected, found=error.found, remedy=error.remedy
+        ) from None
 
 
 def read_picture(path: Path, target: Path) -> Picture:

@@ -15,8 +15,8 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image
-from deblurgan.runtime.job import check_colours
 from deblurgan.runtime.upright import Turn
+from deblurgan.runtime.video.colour import check_colours
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.video_input import VideoInput

@@ -146,7 +146,10 @@ def evaluate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FOLDER", help="For tables and a sheet of the worst cases."
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="For tables and a sheet of the worst cases, in place of an earlier call's.",
         ),
     ] = None,
     size: Annotated[Size, typer.Option(help="Size of the pictures.")] = Size.both,

@@ -118,38 +118,45 @@ def find_source(data: str, split: Split, *, gamma: bool = False) -> Source:
 
 def left_out(source: Source) -> list[str]:
     """What is in its folder and is not read, a line for each kind."""
-    files = list_files(source.path)
     lines = list[str]()
     if isinstance(source, PairSource) and source.layout != "combined":
         beside = list_media(source.path)
         if beside:
             lines.append(
-                f"{source.path}: {len(beside)} pictures or clips beside the pairs are left out; "
-                f"what takes them alone is sharp:{source.path}"
+                f"{source.path}: left out beside the pairs: {len(beside)} files; to train on those "
+                f"instead, name sharp:{source.path}"
             )
-    unread = [path.suffix.lower() for path in files if path.suffix.lower() in UNREAD]
+    folders = {source.path, *(path.parent for file in files_of(source) for path in paths_of(file))}
+    endings = [path.suffix.lower() for folder in folders for path in list_files(folder)]
+    unread = [ending for ending in endings if ending in UNREAD]
     if unread:
         lines.append(
-            f"{source.path}: {len(unread)} pictures are left out, which are not read "
+            f"{source.path}: left out, as they are not read: {len(unread)} files "
             f"({', '.join(sorted(set(unread)))}); write them as JPEG or PNG first"
         )
     return lines
 
 
 def picture_names(source: Source) -> list[str]:
-    files = source.pairs if isinstance(source, PairSource) else source.photos
-    return [file.name for file in files]
+    return [file.name for file in files_of(source)]
 
 
 def hash_files(sources: Sequence[Source]) -> str:
     """A short one of the names and sizes of all files, in their order."""
     told = hashlib.sha256()
     for source in sources:
-        files = source.pairs if isinstance(source, PairSource) else source.photos
-        for file in files:
-            paths = [file.path] if isinstance(file, PhotoFile) else [file.blurred, file.sharp]
-            told.update(f"{file.name} {[path.stat().st_size for path in paths]}\n".encode())
+        for file in files_of(source):
+            sizes = [path.stat().st_size for path in paths_of(file)]
+            told.update(f"{file.name} {sizes}\n".encode())
     return told.hexdigest()[:12]
+
+
+def files_of(source: Source) -> Sequence[PairFiles | PhotoFile]:
+    return source.pairs if isinstance(source, PairSource) else source.photos
+
+
+def paths_of(file: PairFiles | PhotoFile) -> list[Path]:
+    return [file.path] if isinstance(file, PhotoFile) else [file.blurred, file.sharp]
 
 
 def hold_out(source: Source) -> tuple[Source, Source]:

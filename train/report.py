@@ -67,7 +67,7 @@ def evaluate_checkpoint(
     if known:
         console.say(
             f"{checkpoint.name} was trained on pictures of {len(known)} of these {len(names)} "
-            "names: its figures flatter it"
+            "names: if they are the same pictures, its figures flatter it"
         )
     smallest = max(generator.minimum_size, SSIM_WINDOW)
     smallest = math.ceil(smallest / min(SCALES[size] for size in sizes))

@@ -208,7 +208,7 @@ def check_origin(folder: Path, before: dict[str, Any], now: Origin) -> None:
             changes.append(f"{name} is {shown[0]}, was {shown[1]}")
     # A run that was begun before these were written down has none.
     if not changes and before.get("files", now.files) != now.files:
-        changes.append("files of the same names to train on, or others held out")
+        changes.append("other files under the same names, or other ones held out")
     if changes:
         raise DeblurError(
             folder,

@@ -102,7 +102,8 @@ def gate_command(
             found="both" if baseline else "neither",
             remedy="see deblur-bench gate --help",
         )
-    if json_file is not None and (write_baseline is not None or json_file == baseline):
+    is_baseline = json_file and baseline and json_file.resolve() == baseline.resolve()
+    if json_file is not None and (write_baseline is not None or is_baseline):
         raise DeblurError(
             "--json",
             expected="a name of its own, for what --baseline is compared with",

@@ -11,6 +11,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
 from deblurgan.runtime.contract import Frames
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import to_8_bits
 
 # libswscale's numbers of the matrices (PyAV names only some), by H.273 code point.
@@ -140,3 +141,24 @@ class ColourConverter:
 def is_deep(frame: VideoFrame) -> bool:
     """Whether it has more than 8 bits a sample."""
     return max(component.bits for component in frame.format.components) > 8
+
+
+def check_colours(name: str, colour: Colour) -> None:
+    """Raises :class:`DeblurError` for HDR, and for a way to code them that is not known."""
+    if colour.hdr:
+        raise DeblurError(
+            name,
+            expected="standard dynamic range",
+            found=f"HDR ({colour.hdr})",
+            remedy="convert it first: ffmpeg -i FILE -vf "
+            "zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,"
+            "format=yuv420p -c:a copy SDR.mp4",
+        )
+    if not colour.is_known:
+        raise DeblurError(
+            name,
+            expected="colours coded in the ways of BT.601, 709, 2020, 240M or FCC",
+            found=f"matrix {colour.matrix} of H.273",
+            remedy="convert it first: ffmpeg -i FILE -vf scale=out_color_matrix=bt709 "
+            "-colorspace bt709 -c:a copy CONVERTED.mp4",
+        )

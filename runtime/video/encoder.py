@@ -46,7 +46,7 @@ class VideoLayout:
         """With a ``comparison`` that of its pictures, which are upright."""
         aspect, matrix = source.stream.sample_aspect_ratio, source.display_matrix
         if comparison is not None:
-            aspect = 1 / aspect if aspect and comparison.turn.swaps else aspect
+            aspect = comparison.pixel_aspect(aspect)
             matrix = None if comparison.turn != AS_STORED else matrix
         colour = source.colour.limited() if encoder.codec == "prores" else source.colour
         return cls(

@@ -28,7 +28,7 @@ from deblurgan.runtime.video.video_input import VideoInput
 
 # A frame that is shown for longer after the start of a span is part of it, in seconds.
 LONG = Fraction(1, 2)
-# Each of their packets is a picture that is shown, and in a file each packet is whole.
+# Each of their packets is a picture that is shown, but for fields, which may come two a frame.
 ONE_EACH = ("h264", "hevc", "mjpeg", "prores", "ffv1")
 BROADCASTS = ("mpegts", "mpeg")
 # The most frames by which decoding and showing may be apart, in H.264 and HEVC.
@@ -121,6 +121,7 @@ class FrameReader:
         """
         has_begun, is_broadcast = False, self.container.format.name in BROADCASTS
         sent = shown = refused = 0
+        has_fields = False
         packets = demux_span(
             self.given, self.container, [self.stream], self.stream, self.span, self.seek
         )
@@ -141,6 +142,7 @@ class FrameReader:
                 raise damage(self.given, f"damage at {at} ({error.strerror})") from None
             for frame in frames:
                 has_begun, shown = True, shown + 1
+                has_fields |= frame.interlaced_frame
                 if self._waiting:
                     frame.pts = heapq.heappop(self._waiting)
                 time = self.time_of(frame)
@@ -150,7 +152,8 @@ class FrameReader:
                     return
         if self.span.is_whole and not (self.given.is_stream or is_broadcast):
             # A decoder on several threads keeps to itself what is wrong with its last packets.
-            lost = sent - shown if self.stream.codec_context.name in ONE_EACH else refused
+            is_one_each = self.stream.codec_context.name in ONE_EACH and not has_fields
+            lost = sent - shown if is_one_each else refused
             if lost > 0:
                 self._warn(f"left out: {lost} of {sent} frames, which do not decode")
 
@@ -194,6 +197,23 @@ def demux_span(
             yield from container.demux(streams)
     except av.FFmpegError as error:
         raise damage(given, f"damage between the frames ({error.strerror})") from None
+
+
+def jumps_back(last: Fraction, now: Fraction, rate: Fraction) -> bool:
+    """Whether a time is further behind than what comes out of its order; in seconds, of a video
+    of ``rate`` frames a second.
+    """
+    return last - now > max(Fraction(1, 2), REORDERED / rate)
+
+
+def two_clocks(given: VideoInput, last: Fraction, now: Fraction) -> DeblurError:
+    return DeblurError(
+        given.name,
+        expected="a clock that goes forward",
+        found=f"one that goes back by {float(last - now):.2f} s at {float(last):.2f} s, as where "
+        "recordings were put together",
+        remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
+    )
 
 
 def damage(given: VideoInput, found: str) -> DeblurError:

@@ -29,7 +29,7 @@ USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1",
 
 class VideoMuxer:
     """Opens ``part``, which is to be ``path``, for a video stream of ``layout`` and the
-    source's sound, subtitles, metadata, chapters and rotation.
+    source's sound, subtitles, metadata and chapters.
 
     Streams that the container cannot hold are refused, or with ``drop_streams`` left out:
     ``left_out`` names them. What is written is noted in ``manifest``.

@@ -11,7 +11,7 @@ from av import Packet
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from deblurgan.runtime.video.frame_reader import damage, demux_span
+from deblurgan.runtime.video.frame_reader import damage, demux_span, jumps_back, two_clocks
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.streams import (
     beginning,
@@ -39,12 +39,14 @@ def read_packets(
     taken off; ``seek`` as in :class:`~deblurgan.runtime.video.frame_reader.FrameReader`.
 
     At the end ``warn`` is told of a file that is shorter than it says; raises
-    :class:`DeblurError` where frames are missing that its index tells of.
+    :class:`DeblurError` where frames are missing that its index tells of, and where its clock
+    jumps back.
     """
     with open_container(given) as container:
         video = main_video_stream(given, container)
         begin = beginning(video)
         frames, last, is_over = 0, Fraction(0), False
+        decoded: Fraction | None = None
         kept, in_order = passed_on(container), InOrder()
         has_sound = any(stream.type == "audio" for stream in kept)
         for packet in demux_span(given, container, [video, *kept], video, span, seek):
@@ -54,9 +56,12 @@ def read_packets(
                 last = max(last, time_of(packet, packet.pts + (packet.duration or 0)))
             if packet.stream.index == video.index:
                 frames += packet.size > 0
-                is_over |= packet.dts is not None and (
-                    span.place(time_of(packet, packet.dts) - begin) > 0
-                )
+                if packet.dts is not None:
+                    before, decoded = decoded, time_of(packet, packet.dts)
+                    if before is not None and jumps_back(before, decoded, frame_rate(video)):
+                        # Workers see a part each, and may not have come by.
+                        raise two_clocks(given, before, decoded)
+                    is_over |= span.place(decoded - begin) > 0
             elif packet.dts is not None and is_part(packet, begin, span, offset):
                 if in_order.mend(packet):
                     name = describe(packet.stream)

@@ -59,7 +59,10 @@ class PipeSink(FrameSink):
         pixel_format = nearest(coding, EIGHT + TEN + TWELVE)
         residual = ResidualCoder(source.colour, source.colour, pixel_format, source.size)
         self._coder = ComparisonCoder(residual, comparison) if comparison else residual
-        self._head = y4m_head(source, self.size, pixel_format)
+        aspect = source.stream.sample_aspect_ratio
+        if comparison is not None:
+            aspect = comparison.pixel_aspect(aspect)
+        self._head = y4m_head(source, self.size, aspect, pixel_format)
 
     def write(self, frame: VideoFrame, blurred: Frames, sharp: Frames) -> None:
         self._check_time(frame)
@@ -98,9 +101,11 @@ class PipeSink(FrameSink):
                 left = left[os.write(self._descriptor, left) :]
 
 
-def y4m_head(source: VideoSource, size: tuple[int, int], pixel_format: str) -> bytes:
+def y4m_head(
+    source: VideoSource, size: tuple[int, int], aspect: Fraction | None, pixel_format: str
+) -> bytes:
     """The header of YUV4MPEG; the range is FFmpeg's extension, as more than 8 bits are."""
-    rate, aspect = source.frame_rate, source.stream.sample_aspect_ratio or Fraction(0)
+    rate = source.frame_rate
     told = aspect.as_integer_ratio() if aspect else (0, 0)
     chroma, depth = pixel_format[3:6], VideoFormat(pixel_format).components[0].bits
     coding = f"{chroma}p{depth}" if depth > 8 else chroma.replace("420", "420jpeg")

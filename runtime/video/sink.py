@@ -33,7 +33,7 @@ class VideoSink(FrameSink):
 
     The output has the source's time base, colour tags, shape of pixels, rotation,
     metadata and chapters, and its sound and subtitles as they are; its pictures are the
-    sharp ones, or with a ``comparison`` both. Streams that the container cannot hold are
+    sharp ones, or with a ``comparison`` both, upright. Streams that the container cannot hold are
     refused, or with ``drop_streams`` left out. ``warn`` is told what the user should know.
     """
 

@@ -16,15 +16,12 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pipeline import Frame
 from deblurgan.runtime.upright import Turn
 from deblurgan.runtime.video.colour import Colour, ColourConverter
-from deblurgan.runtime.video.frame_reader import FrameReader
+from deblurgan.runtime.video.frame_reader import FrameReader, jumps_back, two_clocks
 from deblurgan.runtime.video.packet_reader import read_last_time, read_packets
 from deblurgan.runtime.video.segment import LENGTH, Summary, digest_of, segment_of
 from deblurgan.runtime.video.span import Span
 from deblurgan.runtime.video.streams import describe, display_matrix, passed_on
 from deblurgan.runtime.video.video_input import VideoInput
-
-# Further back than frames that come out of their order: another clock, in seconds.
-JUMP = Fraction(1, 2)
 
 
 @dataclass(frozen=True)
@@ -240,17 +237,10 @@ class VideoSource:
         other: what is read once goes on, a file is refused, whose sound would not.
         """
         last = self._last_pts
-        if last is None or (last - pts) * time_base <= JUMP:
+        if last is None or not jumps_back(last * time_base, pts * time_base, self.frame_rate):
             return pts
         if not self.input.is_stream:
-            back = float((last - pts) * time_base)
-            raise DeblurError(
-                self.input.name,
-                expected="a clock that goes forward",
-                found=f"one that goes back by {back:.2f} s at {float(last * time_base):.2f} s, as "
-                "where recordings were put together",
-                remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
-            )
+            raise two_clocks(self.input, last * time_base, pts * time_base)
         self.offset += (pts - last - duration) * time_base
         return last + duration
 

@@ -22,6 +22,7 @@ from deblurgan.runtime import console
 from deblurgan.runtime.app import app
 from deblurgan.runtime.disk import DiskError
 from deblurgan.runtime.video.muxer import VideoMuxer
+from deblurgan.runtime.video.unfinished import finished_folder_of
 
 Make = Callable[..., Path]
 
@@ -346,6 +347,23 @@ def test_a_picture_is_made_though_an_earlier_run_had_finished_all(
     assert deblur_video(*words, "--json", tmp_path / "report.json") == 0
     assert json.loads((tmp_path / "report.json").read_text())["frames"] == 0
     assert cv2.imread(str(tmp_path / "pair.png")).shape[1] == 2 * 160 + 4
+
+
+def test_a_run_that_was_killed_while_it_cleaned_up_had_finished(
+    make_clip: Make, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    assert deblur_video(clip, out, "--model", negative) == 0
+    left = finished_folder_of(out)
+    for more, code, said in (
+        ([], 0, "the run before had finished it"),
+        (["--json", tmp_path / "report.json"], 2, "make it anew with -y"),
+        (["--json", tmp_path / "report.json", "-y"], 0, "12 frames"),
+    ):
+        left.mkdir()
+        assert deblur_video(clip, out, "--model", negative, *more) == code
+        assert said in " ".join(capsys.readouterr().err.split())
+        assert not left.exists()
 
 
 def test_quiet_says_errors_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -297,7 +297,7 @@ def test_an_archive(name: str, negative: Path, tmp_path: Path, refused: Refused)
 
 
 def test_of_several_pictures_the_others_are_done(
-    any_size: Path,
+    negative: Path,
     photo: Pixels,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -308,17 +308,20 @@ def test_of_several_pictures_the_others_are_done(
     cv2.imwrite(str(folder / "a.png"), photo)
     (folder / "b.png").write_text("no")
     cv2.imwrite(str(folder / "c.png"), photo)
+    cv2.imwrite(str(folder / "d.png"), photo[:8, :8])
+    cv2.imwrite(str(folder / "e.png"), photo)
     (folder / "._a.png").write_text("what a Mac leaves on a stick")
     (folder / "._clip.mp4").write_text("the same")
     report = tmp_path / "report.json"
-    assert deblur(folder, tmp_path / "out", "--model", any_size, "--json", report) == 2
+    assert deblur(folder, tmp_path / "out", "--model", negative, "--json", report) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("b.png: expected a picture") == 1
-    assert "1 failed: b.png" in said
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    assert said.count("d.png: expected at least 16x16 pixels, found 8x8") == 1
+    assert "2 failed: b.png, d.png" in said
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png", "e.png"]
     values = json.loads(report.read_text())
-    assert values["frames"] == 2
-    assert ["b.png" in line for line in values["failed"]] == [True]
+    assert values["frames"] == 3
+    assert len(values["failed"]) == 2
 
 
 def test_several_pictures_of_which_none_can_be_read(
@@ -329,7 +332,7 @@ def test_several_pictures_of_which_none_can_be_read(
         (tmp_path / "in" / name).write_text("no")
     assert deblur(tmp_path / "in", tmp_path / "out", "--model", any_size) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "expected pictures, found none of 2 that can be read" in said
+    assert "expected pictures, found none of 2 that could be deblurred" in said
     assert not (tmp_path / "out").exists()
 
 

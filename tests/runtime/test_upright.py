@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,25 @@ def test_comparisons_are_upright(
     whole = shown(portrait).astype(float)
     assert np.abs(whole - made[:, :96])[60:].mean() < 8
     assert np.abs(255 - whole - made[:, 96:])[60:].mean() < 8
+
+
+def test_compared_pixels_keep_their_shape_in_a_pipe(
+    make_clip: Make, negative: Path, tmp_path: Path, deblur: Deblur,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:  # fmt: skip
+    clip, wide = make_clip(tmp_path / "in.mp4"), tmp_path / "wide.mp4"
+    with av.open(str(clip)) as source, av.open(str(wide), "w") as out:
+        copy = out.add_stream_from_template(source.streams.video[0])
+        copy.sample_aspect_ratio = Fraction(4, 3)
+        copy.set_display_rotation(90)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+    capfdbinary.readouterr()
+    for words, shape in (([], b" A4:3 "), (["--compare", "side"], b" A3:4 ")):
+        assert deblur(wide, "-", "--model", negative, *words) == 0
+        assert shape in capfdbinary.readouterr().out.split(b"\n", 1)[0]
 
 
 def test_looks_are_upright(portrait: Path, negative: Path, tmp_path: Path, deblur: Deblur) -> None:

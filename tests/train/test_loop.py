@@ -333,7 +333,7 @@ def test_other_pictures_of_the_same_names_are_noticed(
     held_out = sorted((moved / "sharp").iterdir())[0]
     picture = cv2.imread(str(held_out))
     cv2.imwrite(str(held_out), picture // 2)
-    with pytest.raises(DeblurError, match=r"files of the same names .* --start-from"):
+    with pytest.raises(DeblurError, match=r"other files under the same names.* --start-from"):
         train_tiny(data=[str(moved)])
 
 
@@ -347,8 +347,8 @@ def test_what_is_not_read_is_said(
     (data / "IMG_0001.HEIC").write_bytes(b"from a phone")
     train_tiny(data=[str(data)])
     said = " ".join(capsys.readouterr().err.split())
-    assert "1 pictures or clips beside the pairs are left out" in said
-    assert "1 pictures are left out, which are not read (.heic)" in said
+    assert "left out beside the pairs: 1 files" in said
+    assert "left out, as they are not read: 1 files (.heic)" in said
 
 
 def test_a_finished_run_stays_finished(train_tiny: Callable[..., Path]) -> None:

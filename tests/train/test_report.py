@@ -100,7 +100,7 @@ def test_pictures_that_were_trained_on_are_said(
         save_checkpoint(tmp_path / "best.safetensors", tiny_edge, {"data": data})
         evaluate_checkpoint(tmp_path / "best.safetensors", str(photos), limit=1)
         told = " ".join(capsys.readouterr().err.split())
-        line = f"trained on pictures of 2 of these {len(names)} names: its figures flatter it"
+        line = f"trained on pictures of 2 of these {len(names)} names: if they are the same"
         assert (line in told) == said
 
 

@@ -110,6 +110,9 @@ def test_a_clock_that_jumps_back_is_refused(make_clip: Make, tmp_path: Path) -> 
         ),
     ):
         list(video)
+    # Those who make parts of it may each see one clock alone.
+    with VideoSource(clip) as video, pytest.raises(DeblurError, match="one that goes back by"):
+        list(video.packets())
 
 
 def test_a_stream_goes_on_where_its_clock_jumps_back(make_clip: Make, tmp_path: Path) -> None:
@@ -147,6 +150,15 @@ def test_frames_that_do_not_decode_at_either_end_are_said(
     if lost is not None:
         assert re.match(f"left out: {lost}, which do not decode", said[0])
         assert frames == 60 - int(said[0].split()[2])
+
+
+def test_fields_are_not_taken_for_frames_that_are_lost(make_clip: Make, tmp_path: Path) -> None:
+    clip, said = tmp_path / "in.mkv", list[str]()
+    make_clip(clip, options={"flags": "+ilme+ildct", "x264-params": "tff=1", "bf": "0"})
+    with VideoSource(clip, warn=said.append) as video:
+        assert video.is_interlaced
+        assert len(list(video)) == 12
+    assert said == []
 
 
 def test_a_cut_off_avi_is_said(make_clip: Make, tmp_path: Path) -> None:
