@@ -84,7 +84,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         while True:
             with writing_to(path):
                 lock = opened.enter_context(path.open("w"))
-            take(lock, folder)
+            take_lock(lock, folder)
             if os.fstat(lock.fileno()).st_nlink:
                 break  # and not one that its run has just removed
         try:
@@ -93,7 +93,7 @@ def alone_in(folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def take(lock: IO[str], folder: Path) -> None:
+def take_lock(lock: IO[str], folder: Path) -> None:
     try:
         # Unlike flock's it is not handed on to workers, which may outlive a killed run.
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
