@@ -104,7 +104,7 @@ def deblur(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="What the program may take, like 4G; what is free by default.",
+            help="What the program may take of the processor's memory, like 4G; what is free by default.",
             rich_help_panel=ENGINE,
         ),
     ] = None,

@@ -30,17 +30,33 @@ MOST_PIXELS, LONGEST_SIDE = 1 << 30, 1 << 20
 # As decoded twice, turned to RGB and deblurred: of 8 bits; the engine counts its own.
 BYTES_A_PIXEL = 12
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+WITHOUT_ALPHA = (".jpg", ".jpeg", ".bmp")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A still on its way from ``path`` to ``target``: RGB pixels, and its alpha if it has any."""
+    """A still on its way from ``path`` to ``target``: RGB pixels, and its alpha if it has any
+    that is kept. ``left_out`` is what the result will not have.
+    """
 
     path: Path
     pixels: Frames
     alpha: NDArray[np.uint8] | None
     grey: bool
     target: Path
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of several: the last ``engine``, the (width, height) it is for, why some
+    ``failed`` and what was ``left_out`` of others.
+    """
+
+    engine: Backend
+    size: tuple[int, int]
+    failed: dict[Path, str]
+    left_out: list[str]
 
 
 def is_picture(path: Path) -> bool:
@@ -100,15 +116,14 @@ def deblur_pictures(
     deblurrer: Deblurrer,
     watch: Watcher | None = None,
     clock: StageClock | None = None,
-) -> tuple[Backend, tuple[int, int], dict[Path, str]]:
+) -> Outcome:
     """Deblur stills, as :func:`list_jobs` lists them. A run of pictures of one size
     shares a loaded engine and overlaps as the frames of a video do. ``watch`` and
-    ``clock`` as for a video. Returns the last engine, the (width, height) it is for, and of
-    the pictures that could not be done why: of several the others are.
+    ``clock`` as for a video. Of several that could not all be done the others are.
 
     Raises :class:`DeblurError` where none could be, and where there is no room to write.
     """
-    failed, done = dict[Path, str](), 0
+    failed, left_out, done = dict[Path, str](), list[str](), 0
 
     def fail(path: Path, error: DeblurError) -> None:
         if len(jobs) == 1 or isinstance(error, DiskError):
@@ -125,6 +140,10 @@ def deblur_pictures(
             except DeblurError as error:
                 fail(path, error)
                 continue
+            if parts := [part for part in picture.left_out if part not in left_out]:
+                left_out.extend(parts)
+                others = ", and of others like it" if len(jobs) > 1 else ""
+                console.say(f"left out of {path}{others}: {', '.join(parts)}")
             yield picture
 
     def place(item: DeblurredFrame) -> None:
@@ -157,7 +176,7 @@ def deblur_pictures(
             found=f"none of {len(jobs)} that could be deblurred",
             remedy="see above what is wrong with each",
         )
-    return engine, size, failed
+    return Outcome(engine, size, failed, left_out)
 
 
 def check_size(picture: Picture, model: Model) -> None:
@@ -172,7 +191,7 @@ def check_size(picture: Picture, model: Model) -> None:
 
 
 def read_picture(path: Path, target: Path) -> Picture:
-    """Decode a still, upright as its EXIF says (unless it has alpha); 16 bits become 8.
+    """Decode a still, upright as its EXIF says (unless it has alpha).
 
     Raises :class:`DeblurError` for what is not a picture.
     """
@@ -201,7 +220,14 @@ def read_picture(path: Path, target: Path) -> Picture:
     else:
         # Only this way does OpenCV turn the picture as its EXIF says.
         bgr = np.asarray(decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH))
-    return Picture(path, np.ascontiguousarray(to_8_bits(bgr)[:, :, ::-1]), alpha, grey, target)
+    left_out = []
+    if raw.dtype != np.uint8:
+        left_out.append("colour depth beyond 8 bits")
+    if alpha is not None and target.suffix.lower() in WITHOUT_ALPHA:
+        alpha = None
+        left_out.append("transparency")
+    rgb = np.ascontiguousarray(to_8_bits(bgr)[:, :, ::-1])
+    return Picture(path, rgb, alpha, grey, target, tuple(left_out))
 
 
 def decode(data: NDArray[np.uint8], how: int) -> NDArray[Any] | None:
@@ -236,7 +262,7 @@ def check_fits(path: Path, content: bytes) -> None:
 def write_picture(picture: Picture, pixels: Frames) -> None:
     """Encode by the target's suffix; the name appears when the file is whole."""
     bgr: NDArray[Any] = pixels[:, :, ::-1]
-    if picture.alpha is not None and picture.target.suffix.lower() not in (".jpg", ".jpeg", ".bmp"):
+    if picture.alpha is not None:
         bgr = np.dstack([bgr, picture.alpha])
     elif picture.grey:
         bgr = cv2.cvtColor(np.ascontiguousarray(bgr), cv2.COLOR_BGR2GRAY)

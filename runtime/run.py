@@ -59,14 +59,15 @@ def run_on_pictures(source: Path, target: Path, job: Job, deblurrer: Deblurrer) 
     """The same for a picture, or a folder of them."""
     jobs = list_jobs(source, target)
     with FrameProgress(len(jobs), job.picture) as progress:
-        engine, size, failed = deblur_pictures(jobs, deblurrer, progress.watch, progress.clock)
+        outcome = deblur_pictures(jobs, deblurrer, progress.watch, progress.clock)
+    failed = outcome.failed
     names = ", ".join(path.name for path in failed)
     progress.say_result(str(target), f"; {len(failed)} failed: {names}" if failed else "")
     report = describe_run(
         (str(source), str(target)),
-        deblurrer.model, engine, size, progress.clock, progress.seconds,
+        deblurrer.model, outcome.engine, outcome.size, progress.clock, progress.seconds,
     )  # fmt: skip
-    return replace(report, failed=list(failed.values()))
+    return replace(report, failed=list(failed.values()), left_out=outcome.left_out)
 
 
 def run(

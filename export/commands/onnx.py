@@ -86,8 +86,8 @@ def onnx_command(
         list[Path] | None,
         typer.Option(
             metavar="FILE.json",
-            help="Figures to carry in the file: what deblur-bench quality --json wrote. "
-            "May be given several times.",
+            help="Figures to carry in the file: what deblur-bench quality --json wrote, of this "
+            "model or of several with one in this precision. May be given several times.",
         ),
     ] = None,
     overwrite: Annotated[
@@ -107,7 +107,7 @@ def onnx_command(
     frozen = None if size is None else parse_size(size)
     request = read_request(precision, calibration, pairs, method, max_drop, max_ssim_drop)
     ending = ".onnx" if precision == "fp32" else f"-{precision}.onnx"
-    measured = {path.stem: read_mean(path) for path in quality or []}
+    measured = {path.stem: read_mean(path, precision) for path in quality or []}
     target = output or checkpoint.with_name(checkpoint.stem + ending)
     loaded = read_checkpoint(checkpoint, skip, statistics, no_dropout)
     from deblurgan.export.onnx_export import export_onnx
@@ -151,15 +151,24 @@ def choice_said(choice: Choice) -> str:
     return f"{said}; {drop} below fp32 on {choice.pairs} pairs"
 
 
-def read_mean(path: Path) -> dict[str, float]:
-    """The means in a result of ``deblur-bench quality --json``, rounded."""
+def read_mean(path: Path, precision: str) -> dict[str, float]:
+    """The means in a result of ``deblur-bench quality --json``, or of ``deblur-train
+    evaluate``, rounded; of several models those of the one in ``precision``.
+    """
     try:
-        mean = json.loads(path.read_text())["mean"]
+        result = json.loads(path.read_text())
+        if "figures" in result:
+            models = result["figures"]["models"]
+            if len(models) > 1:
+                models = [model for model in models if model["precision"] == precision]
+            (result,) = models
+        mean = result["mean"]
         return {key: round(value, 4) for key, value in mean.items() if isinstance(value, float)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DeblurError(
             path,
-            expected="figures that deblur-bench wrote",
+            expected=f"figures that deblur-bench wrote, of one {precision} model",
             found="something else" if path.exists() else "no such file",
-            remedy=f"make them with: deblur-bench quality --photos PHOTOS --json {path}",
+            remedy="make them with: deblur-bench quality --model MODEL.onnx --photos PHOTOS "
+            f"--json {path}",
         ) from None

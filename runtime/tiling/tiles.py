@@ -201,6 +201,6 @@ def round_up(number: int, multiple: int) -> int:
 
 def untiled(backend: Backend) -> Backend:
     """The engine behind the tiles. How large these are hangs on the memory that is free just
-    now; what an engine makes of a picture does not, but for a level.
+    now; what an engine makes of a picture hardly does.
     """
     return backend.inner if isinstance(backend, TiledBackend) else backend

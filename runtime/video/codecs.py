@@ -113,6 +113,9 @@ class Coding:
         return cls(420 if given.chroma_height(4) < 4 else 422, bits)
 
 
+RGB = Coding(444, 8)  # of pictures, and of frames without a header
+
+
 def choose_encoder(
     encoding: Encoding,
     container: str,
@@ -145,10 +148,9 @@ def choose_encoder(
             found=encoding.preset,
             remedy="leave it out",
         )
-    alpha = any(component.is_alpha for component in given.components)
     on_gpu = choose_nvenc(encoding, name, codec, quality, coding, size, warn)
     if on_gpu is not None:
-        return Encoder(name, *on_gpu, lost=("transparency",) if alpha else (), tag=codec.tag)
+        return Encoder(name, *on_gpu, lost=transparency(given), tag=codec.tag)
     pixel_format = nearest(coding, codec.pixel_formats)
     options = dict(codec.options)
     if quality is not None:
@@ -159,7 +161,7 @@ def choose_encoder(
         look_less_far(codec.encoder, options, lookahead)
     if name == "prores":
         options["profile"] = "4444" if pixel_format.startswith("yuv444") else "hq"
-    lost = what_is_lost(coding, Coding.of(VideoFormat(pixel_format)), alpha)
+    lost = (*what_is_lost(coding, Coding.of(VideoFormat(pixel_format))), *transparency(given))
     threads = threads_of(codec.encoder)
     return Encoder(name, codec.encoder, options, pixel_format, lost, codec.tag, threads)
 
@@ -236,15 +238,18 @@ def nearest(wanted: Coding, formats: tuple[str, ...]) -> str:
     return min(formats, key=badness)
 
 
-def what_is_lost(given: Coding, kept: Coding, alpha: bool) -> tuple[str, ...]:
+def what_is_lost(given: Coding, kept: Coding) -> tuple[str, ...]:
     lost = []
     if kept.bits < given.bits:
         lost.append(f"colour depth beyond {kept.bits} bits")
     if kept.chroma < given.chroma:
         lost.append(f"chroma beyond {':'.join(str(kept.chroma))}")
-    if alpha:
-        lost.append("transparency")
     return tuple(lost)
+
+
+def transparency(given: VideoFormat) -> tuple[str, ...]:
+    """Its name, where there is any to lose."""
+    return ("transparency",) if any(part.is_alpha for part in given.components) else ()
 
 
 def choose_nvenc(

@@ -11,6 +11,7 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image
 from deblurgan.runtime.pictures import check_picture_name
+from deblurgan.runtime.video.codecs import RGB, Coding, transparency, what_is_lost
 from deblurgan.runtime.video.frame_sink import FrameSink
 from deblurgan.runtime.video.source import VideoSource
 from deblurgan.runtime.video.streams import describe
@@ -37,7 +38,12 @@ class PictureSink(FrameSink):
         self._turn = source.turn
         self.size = comparison.size if comparison else source.turn.size(*source.size)
         self.encoder_name = pattern.suffix.lower().lstrip(".")
-        self.left_out = [*source.left_out, *(describe(s) for s in source.passed_on)]
+        self.left_out = [
+            *source.left_out,
+            *(describe(s) for s in source.passed_on),
+            *what_is_lost(Coding.of(source.pixel_format), RGB),
+            *transparency(source.pixel_format),
+        ]
         if numbered(pattern) and not overwrite:
             raise DeblurError(
                 pattern,

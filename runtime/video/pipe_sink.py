@@ -18,7 +18,17 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.disk import writing_to
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.upright import AS_STORED
-from deblurgan.runtime.video.codecs import EIGHT, TEN, TWELVE, Coding, for_size, nearest
+from deblurgan.runtime.video.codecs import (
+    EIGHT,
+    RGB,
+    TEN,
+    TWELVE,
+    Coding,
+    for_size,
+    nearest,
+    transparency,
+    what_is_lost,
+)
 from deblurgan.runtime.video.frame_sink import FrameSink
 from deblurgan.runtime.video.residual import ComparisonCoder, ResidualCoder, planes
 from deblurgan.runtime.video.source import VideoSource
@@ -57,6 +67,8 @@ class PipeSink(FrameSink):
         self._descriptor, self._has_begun = descriptor, False
         coding = for_size(Coding.of(source.pixel_format), self.size)
         pixel_format = nearest(coding, EIGHT + TEN + TWELVE)
+        kept = RGB if raw else Coding.of(VideoFormat(pixel_format))
+        self.left_out += [*what_is_lost(coding, kept), *transparency(source.pixel_format)]
         residual = ResidualCoder(source.colour, source.colour, pixel_format, source.size)
         self._coder = ComparisonCoder(residual, comparison) if comparison else residual
         aspect = source.stream.sample_aspect_ratio

@@ -72,6 +72,27 @@ def test_alpha_and_grey_stay_what_they_are(
             assert np.array_equal(out, 255 - (grey if name == "grey" else photo))
 
 
+def test_what_a_picture_loses_is_said_once(
+    negative: Path, photo: NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, report = tmp_path / "in", tmp_path / "report.json"
+    source.mkdir()
+    alpha = np.dstack([photo, photo[:, :, 0]])
+    for name in "ab":
+        cv2.imwrite(str(source / f"{name}.png"), alpha.astype(np.uint16) * 257)
+    assert deblur_video(source, tmp_path / "out", "--model", negative, "--json", report) == 0
+    depth = "colour depth beyond 8 bits"
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"left out of {source / 'a.png'}, and of others like it: {depth}" in said
+    assert said.count("left out") == 1
+    assert json.loads(report.read_text())["left_out"] == [depth]
+
+    assert deblur_video(source / "b.png", tmp_path / "b.jpg", "--model", negative) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"left out of {source / 'b.png'}: {depth}, transparency" in said
+    assert cv2.imread(str(tmp_path / "b.jpg"), cv2.IMREAD_UNCHANGED).shape == photo.shape
+
+
 def test_a_folder_of_pictures_of_several_sizes(
     negative: Path, photo: NDArray[np.uint8], tmp_path: Path
 ) -> None:
@@ -209,6 +230,10 @@ def test_codings_that_do_not_fit_are_said_or_fit(
     assert deblur_video(clip, tmp_path / "out.mp4", "--model", negative, "--quality", "4") == 0
     said = capsys.readouterr().err
     assert (f"left out: {left_out}" in said) if left_out else ("left out" not in said)
+    assert deblur_video(clip, tmp_path / "pictures" / "%d.png", "--model", negative) == 0
+    said = capsys.readouterr().err
+    assert ("colour depth beyond 8 bits" in said) == (pixel_format[-2:] == "le")
+    assert ("transparency" in said) == (pixel_format == "yuva444p")
     with av.open(str(clip)) as old, av.open(str(tmp_path / "out.mp4")) as new:
         before = next(old.decode(video=0)).to_ndarray(format="rgb24")
         after = next(new.decode(video=0)).to_ndarray(format="rgb24")

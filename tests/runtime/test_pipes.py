@@ -129,6 +129,29 @@ def test_frames_go_through_as_they_do_with_a_file(
         assert np.abs(255.0 - pixels(before) - pixels(after)).mean() < 8
 
 
+@pytest.mark.parametrize(
+    ("pixel_format", "of_y4m", "of_raw"),
+    [
+        ("yuv420p10le", "", "colour depth beyond 8 bits"),
+        ("yuva420p", "transparency", "transparency"),
+        ("yuv422p", "", ""),
+    ],
+)
+def test_what_a_pipe_cannot_hold_is_said(
+    pixel_format: str,
+    of_y4m: str,
+    of_raw: str,
+    make_clip: Make,
+    through: Callable[..., tuple[int, bytes, str]],
+    tmp_path: Path,
+) -> None:
+    clip = make_clip(tmp_path / "in.mkv", codec="ffv1", pixel_format=pixel_format)
+    for words, lost in (((), of_y4m), (("--raw", "160x96"), of_raw)):
+        code, _, said = through(b"", clip, "-", *words)
+        assert code == 0, said
+        assert (f"left out: {lost}" in said) if lost else ("left out" not in said), words
+
+
 def test_raw_frames_go_through_to_the_bit(
     through: Callable[..., tuple[int, bytes, str]], photo: Pixels
 ) -> None:

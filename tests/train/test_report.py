@@ -118,7 +118,7 @@ def test_the_means_go_into_a_model_file(checkpoint: Path, photos: Path, tmp_path
     """``deblur-export onnx --quality`` reads them."""
     export = pytest.importorskip("deblurgan.export.commands.onnx")
     report = evaluate_checkpoint(checkpoint, str(photos), tmp_path / "out", limit=1)
-    mean = export.read_mean(tmp_path / "out" / "full.json")
+    mean = export.read_mean(tmp_path / "out" / "full.json", "fp32")
     assert mean["psnr_after"] == pytest.approx(report.mean().psnr_after, abs=1e-4)
 
 

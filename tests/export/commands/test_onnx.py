@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +108,29 @@ def test_bad_options_exit_with_2_and_say_what_is_expected(
     assert list(saved.parent.iterdir()) == [saved]
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", '{"mean": 3}', "[]"])
+TWO_OF_FP32 = json.dumps({"figures": {"models": [{"precision": "fp32", "mean": {}}] * 2}})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_figures_of_several_models_are_those_of_its_precision(
+    precision: str, saved: Path, tmp_path: Path
+) -> None:
+    from deblurgan.benchmarks.result_file import write_result
+
+    models = [
+        {"model": f"edge-{each}", "precision": each, "mean": {"name": "mean", "gain": gain}}
+        for each, gain in (("fp32", 1.25), ("fp16", 1.5))
+    ]
+    write_result(tmp_path / "both.json", "quality", {"models": models})
+    write_result(tmp_path / "one.json", "quality", {"models": models[:1]})
+    out = tmp_path / "made.onnx"
+    words = ["--quality", str(tmp_path / "both.json"), "--quality", str(tmp_path / "one.json")]
+    assert run(app, ["onnx", str(saved), "-o", str(out), "--precision", precision, *words]) == 0
+    gain = 1.25 if precision == "fp32" else 1.5
+    assert open_model(out).card.quality == {"both": {"gain": gain}, "one": {"gain": 1.25}}
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", '{"mean": 3}', "[]", TWO_OF_FP32])
 def test_quality_that_is_none_is_refused(
     content: str | None, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +138,7 @@ def test_quality_that_is_none_is_refused(
     if content is not None:
         figures.write_text(content)
     assert run(app, ["onnx", str(saved), "--quality", str(figures)]) == 2
-    assert "expected figures that deblur-bench wrote" in capsys.readouterr().err
+    assert "expected figures that deblur-bench wrote, of one fp32 model" in capsys.readouterr().err
 
 
 def test_int8_says_what_the_search_found(
