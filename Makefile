@@ -17,8 +17,9 @@ demo: $(VENV)/runtime
 	$(BIN)/deblur-video examples/shaky.mp4 $(DEMO)/sharp.mp4 --overwrite --before-after $(DEMO)/before-after.png
 	@echo "result: $(DEMO)/sharp.mp4"
 
+# Two files of tests at a time, one thread each: threads of both would wait for each other's cores.
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile
 
 soak: $(VENV)/dev
 	$(BIN)/python -m pytest -m "not gpu"

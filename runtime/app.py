@@ -104,7 +104,8 @@ def deblur(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="What the program may take of the processor's memory, like 4G; what is free by default.",
+            help="What the program may take of the processor's memory, like 4G; by default "
+            "what is free.",
             rich_help_panel=ENGINE,
         ),
     ] = None,

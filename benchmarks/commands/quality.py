@@ -78,7 +78,9 @@ def quality_command(
         bool,
         typer.Option("--cw-ssim/--no-cw-ssim", help="CW-SSIM takes as long as all else together."),
     ] = True,
-    crops: Annotated[int, typer.Option(min=1, help="How many crops --worst draws of each model.")] = 6,
+    crops: Annotated[
+        int, typer.Option(min=1, help="How many crops --worst draws of each model.")
+    ] = 6,
     curve: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw quality over the length of the blur (.png)."),
