@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,7 @@ class Activations:
         try:
             import onnxruntime
         except ImportError as error:
+            check_interrupted()
             raise DeblurError(
                 "--calibration",
                 expected="ONNX Runtime, which measures activations",
@@ -224,19 +226,19 @@ def check_finite(name: str, value: np.floating) -> float:
 
 def read_source(source: Path, limit: int) -> Iterator[tuple[str, Frames]]:
     """Names and frames at their full size."""
-    if source.is_dir():
+    if os.path.isdir(source):
         for path in spread(list_pictures(source), limit):
             yield path.name, to_frame(read_picture(path))
-    elif source.suffix.lower() in PICTURE_SUFFIXES and source.is_file():
+    elif source.suffix.lower() in PICTURE_SUFFIXES and os.path.isfile(source):
         raise too_few(source, "a single picture")
-    elif source.suffix.lower() in CLIP_SUFFIXES and source.is_file():
+    elif source.suffix.lower() in CLIP_SUFFIXES and os.path.isfile(source):
         stamps, _ = list_stamps(source)
         chosen = spread(stamps, limit)
         for stamp, picture in zip(chosen, read_frames(source, chosen), strict=True):
             place = stamps.index(stamp) + 1
             yield f"{source.name}, frame {place} of {len(stamps)}", to_frame(picture)
     else:
-        raise too_few(source, "something else" if source.exists() else "nothing")
+        raise too_few(source, "something else" if os.path.exists(source) else "nothing")
 
 
 def to_frame(picture: Tensor) -> Frames:

@@ -15,6 +15,7 @@ import onnx
 import torch
 
 from deblurgan.export.frames import FramesModule
+from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.contract import INPUT, OUTPUT
 from deblurgan.runtime.errors import DeblurError
 
@@ -125,6 +126,7 @@ def failures_told(inside: torch.dtype) -> Iterator[None]:
     try:
         yield
     except torch.onnx.errors.OnnxExporterError as error:
+        check_interrupted()
         cause = error.__cause__ or error
         found = f"{type(cause).__name__}: {next(iter(str(cause).strip().splitlines()), '')}"
         if inside is torch.float16 and MIXED_TYPES.search(found):

@@ -37,7 +37,7 @@ from deblurgan.export.trial import EQUAL, Trial
 from deblurgan.runtime.contract import ModelCard, open_model
 from deblurgan.runtime.difference import Difference, measure_difference
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.golden import make_golden
+from deblurgan.runtime.golden import LARGEST, make_golden
 from deblurgan.runtime.whole_file import check_new_file
 from deblurgan.train.checkpoint import Checkpoint, weights_sha256
 from deblurgan.train.networks import describe_generator
@@ -107,7 +107,7 @@ def export_onnx(
     if precision in HALF:
         check_norms_in_float(model)
     if material is None:
-        return write_proven(path, model, card, reference)
+        return write_proven(path, model, card, reference, overwrite=overwrite)
 
     dynamic_fp32 = model
     if precision in HALF or size is not None:
@@ -126,7 +126,7 @@ def export_onnx(
         amid_fp32 = quantise(dynamic_fp32, choice.ranges, choice.names)
         in_float = measure_candidate(amid_fp32, card, reference, size)
     quantised = quantise(model, choice.ranges, choice.names)
-    report = write_proven(path, quantised, card, reference, in_float)
+    report = write_proven(path, quantised, card, reference, in_float, overwrite=overwrite)
     warnings = material.calibration.warnings + report.warnings
     return replace(report, warnings=warnings, choice=choice)
 
@@ -170,6 +170,8 @@ def write_proven(
     card: ModelCard,
     reference: FramesModule,
     in_float: Difference | None = None,
+    *,
+    overwrite: bool = False,
 ) -> ExportReport:
     """Write a model, prove it, have it make its golden pair, and give it its name."""
     warnings: tuple[str, ...] = ()
@@ -190,6 +192,7 @@ def write_proven(
         card = replace(card, golden=make_golden(open_model(part)).to_json())
         onnx.helper.set_model_props(model, card.to_metadata())
         write_model(model, part)
+        check_new_file(path, ".onnx", overwrite)  # again, as all that took minutes
         give_name(part, path)
     finally:
         with suppress(OSError):
@@ -260,4 +263,11 @@ def check_size(size: tuple[int, int] | None, smallest: int) -> None:
             expected=f"at least {smallest}x{smallest}",
             found=f"{size[0]}x{size[1]}",
             remedy="leave it out for any size",
+        )
+    if size is not None and max(size) > LARGEST:
+        raise DeblurError(
+            "--size",
+            expected=f"sides of at most {LARGEST} pixels",
+            found=f"{size[0]}x{size[1]}",
+            remedy="leave it out for any size, and let larger frames go through in tiles",
         )

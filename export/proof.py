@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deblurgan.runtime.backends import open_backend
+from deblurgan.runtime.console import check_interrupted
 from deblurgan.runtime.contract import Frames, open_model
 from deblurgan.runtime.difference import TOLERANCES, Difference, measure_difference
 from deblurgan.runtime.errors import DeblurError
@@ -71,14 +72,10 @@ def engine_failures_told(engine: str, width: int, height: int) -> Iterator[None]
     except DeblurError:
         raise
     except Exception as error:  # each engine has kinds of its own
+        check_interrupted()
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(said):
-            raise DeblurError(
-                "export",
-                expected=f"memory to run the file on a frame of {width}x{height}",
-                found=f"too little ({engine})",
-                remedy="close other programs",
-            ) from error
+            raise too_little_memory(engine, width, height) from error
         raise DeblurError(
             "export",
             expected=f"a file that {engine} runs on a frame of {width}x{height}",
@@ -138,10 +135,24 @@ def check_half(difference: Difference, in_float: Difference) -> None:
 
 
 def run_module(module: nn.Module, frames: Frames) -> Frames:
-    """What PyTorch makes of uint8 ``[N, H, W, 3]``."""
-    with torch.inference_mode():
-        made: Frames = module(torch.from_numpy(frames)).numpy()
+    """What PyTorch makes of uint8 ``[N, H, W, 3]``; raises :class:`DeblurError` for too many."""
+    try:
+        with torch.inference_mode():
+            made: Frames = module(torch.from_numpy(frames)).numpy()
+    except RuntimeError as error:
+        if not OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise too_little_memory("PyTorch", *frames.shape[2:0:-1]) from error
     return made
+
+
+def too_little_memory(engine: str, width: int, height: int) -> DeblurError:
+    return DeblurError(
+        "export",
+        expected=f"memory to run the file on a frame of {width}x{height}",
+        found=f"too little ({engine})",
+        remedy="close other programs",
+    )
 
 
 def find_engine(engines: Sequence[str] | None = None) -> str:
@@ -195,22 +206,21 @@ def check_range(reference: nn.Module, size: tuple[int, int] | None = None) -> fl
     CPU engines compute half-typed graphs in fp32, so only this shows what
     would overflow on a GPU. Raises :class:`DeblurError` when it would.
     """
-    largest = 0.0
+    seen = [0.0]
 
     def look(_module: nn.Module, _inputs: object, output: object) -> None:
-        nonlocal largest
         if isinstance(output, Tensor) and output.is_floating_point():
-            largest = max(largest, float(output.abs().max()))
+            seen.append(float(output.abs().max()))
 
     hooks = [module.register_forward_hook(look) for module in reference.modules()]
     try:
         for picture in load_pictures(size):
-            with torch.inference_mode():
-                reference(torch.from_numpy(np.ascontiguousarray(picture[None])))
+            run_module(reference, np.ascontiguousarray(picture[None]))
     finally:
         for hook in hooks:
             hook.remove()
-    if not largest <= LARGEST_IN_HALF:  # also when it is not a number
+    largest = float(np.max(seen))  # not a number, if any is none
+    if not largest <= LARGEST_IN_HALF:
         raise DeblurError(
             "--precision",
             expected=f"activations that fit in half precision (below {LARGEST_IN_HALF:.0f})",

@@ -252,7 +252,7 @@ def read_pairs(folder: Path, smallest: int) -> Pairs:
         check_interrupted()
         if min(pair.sharp.shape[1:]) < smallest:
             raise DeblurError(
-                pair.name,
+                folder / pair.name,
                 expected=f"pairs of at least {smallest}x{smallest} pixels",
                 found=f"{pair.sharp.shape[2]}x{pair.sharp.shape[1]}",
                 remedy="remove it, or name other pairs with --pairs",

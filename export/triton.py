@@ -31,6 +31,7 @@ from deblurgan.runtime.onnx_file import read_onnx
 from deblurgan.runtime.tensorrt.sidecar import PlanCard, open_plan, sidecar_path
 
 CONFIG, VERSION = "config.pbtxt", "1"
+FILES = {"model.onnx", "model.plan", "model.plan.json"}  # of a version
 MAX_BATCH = 8
 # Little beside the time of a frame, and enough for requests that were sent together.
 QUEUE_DELAY_MICROSECONDS = 2000
@@ -217,6 +218,9 @@ def check_target(target: Path, overwrite: bool) -> None:
             remedy="choose another name with --name",
         )
     others = sorted({path.name for path in target.iterdir()} - {CONFIG, VERSION})
+    if (target / VERSION).is_dir():
+        files = {path.name for path in (target / VERSION).iterdir()} - FILES
+        others += sorted(f"{VERSION}/{name}" for name in files)
     if others:
         raise DeblurError(
             target,
@@ -297,6 +301,7 @@ def workplace(repository: Path) -> Path:
     """A folder on the repository's disk. Beside the repository where that can be:
     a server that watches it takes every folder in it for a model, hidden ones too.
     """
-    parent = repository.resolve().parent
+    repository = repository.resolve()
+    parent = repository.parent
     beside = os.access(parent, os.W_OK | os.X_OK) and not os.path.ismount(repository)
     return parent if beside else repository

@@ -201,15 +201,15 @@ def require(extra: str, *modules: str) -> None:
         )
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
     """``1280x720`` as (width, height); raises :class:`DeblurError` for anything else."""
     match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", text.lower())
     if match is None:
         raise DeblurError(
-            "--size",
+            option,
             expected="WIDTHxHEIGHT in pixels",
             found=repr(text),
-            remedy="write it like --size 1280x720",
+            remedy=f"write it like {option} 1280x720",
         )
     return int(match[1]), int(match[2])
 

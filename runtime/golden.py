@@ -28,7 +28,9 @@ LARGEST = 1 << 14  # no frame has a longer side
 # ONNX Runtime first: it computes in fp32 whatever the processor offers.
 ENGINES = ("onnxruntime", "openvino")
 # As engines say it that raise no MemoryError.
-OUT_OF_MEMORY = re.compile(r"bad_alloc|failed to allocate|out of memory", re.IGNORECASE)
+OUT_OF_MEMORY = re.compile(
+    r"bad_alloc|failed to allocate|can't allocate|out of memory", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, eq=False)

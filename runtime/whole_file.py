@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
@@ -57,22 +58,37 @@ def check_new_file(path: Path, ending: str, overwrite: bool, why: str = "") -> N
     """Before the work: refuse a name that its result could not get, or must not.
 
     ``why`` says what the ending is for. Raises ``DeblurError`` for another ending,
-    a folder that is not there, a folder of this name, and a file that would be replaced.
+    a folder that is not there, a folder of this name, a name that no file can have,
+    and a file that would be replaced.
     """
     if path.suffix != ending:
+        example = path.with_suffix(ending) if path.name else path / f"model{ending}"
         raise DeblurError(
             path,
             expected=f"a name that ends in {ending}{why}",
             found=repr(path.suffix),
-            remedy=f"for example {path.with_suffix(ending)}",
+            remedy=f"for example {example}",
         )
-    if not path.absolute().parent.is_dir():
+    if not os.path.isdir(path.absolute().parent):
         raise DeblurError(
             path,
             expected="a folder to write in",
             found="no such folder",
-            remedy=f"mkdir -p {path.parent}",
+            remedy=f"mkdir -p {shlex.quote(str(path.parent))}",
         )
+    try:
+        path.name.encode()
+        os.lstat(path)
+        is_there = True
+    except FileNotFoundError:
+        is_there = False
+    except (OSError, UnicodeEncodeError) as error:
+        raise DeblurError(
+            path,
+            expected="a name, in UTF-8, that a file can have",
+            found=(getattr(error, "strerror", None) or str(error)).lower(),
+            remedy="choose another name or folder",
+        ) from None
     if path.is_dir():
         raise DeblurError(
             path,
@@ -80,7 +96,7 @@ def check_new_file(path: Path, ending: str, overwrite: bool, why: str = "") -> N
             found="a folder",
             remedy="choose another name",
         )
-    if path.exists() and not overwrite:
+    if is_there and not overwrite:
         raise DeblurError(
             path,
             expected="the name of a new file",

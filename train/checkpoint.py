@@ -171,6 +171,14 @@ def rebuild(path: Path, description: Any, weights: dict[str, Tensor]) -> Generat
     foreign = sorted(weights.keys() - expected.keys())
     if foreign:
         raise misfit(path, "no other keys than the network's", ", ".join(foreign[:4]))
+    broken = [key for key, weight in weights.items() if not bool(torch.isfinite(weight).all())]
+    if broken:
+        raise DeblurError(
+            path,
+            expected="weights that are finite numbers",
+            found=f"others in {', '.join(broken[:4])}: a training that broke",
+            remedy="take an earlier checkpoint of it, or train anew",
+        )
     generator = build_generator(name, settings)
     generator.load_state_dict(weights)
     return generator.eval()

@@ -88,11 +88,11 @@ def find_source(data: str, split: Split, *, gamma: bool = False) -> Source:
     word, colon, rest = data.partition(":")
     forced = word if colon and word in LAYOUTS else None
     folder = Path(rest if forced else data).expanduser()
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DeblurError(
             folder,
             expected="a folder",
-            found="a file" if folder.exists() else "nothing",
+            found="a file" if os.path.exists(folder) else "nothing",
             remedy="check the path",
         )
     if not os.access(folder, os.R_OK | os.X_OK):

@@ -197,7 +197,7 @@ def recognise_norm(
             path,
             expected="running statistics of the norms (running_mean, running_var)",
             found="none",
-            remedy="take each picture's own statistics: ReleaseOptions(statistics='image')",
+            remedy="take each picture's own statistics: --statistics image",
         )
     return ReleaseNorm(affine and not bias, affine, tracked, use_tracked)
 

@@ -41,19 +41,19 @@ MethodOption = Annotated[
     ),
 ]
 SkipOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="clamp|average|none",
         help="Original release only: how the blurred picture is added to the output; "
-        "clamp is its --learn_residual, none is without.",
+        "clamp (the default) is its --learn_residual, none is without.",
     ),
 ]
 StatisticsOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="image|tracked",
         help="Original release only: norms see each picture's own statistics, as the "
-        "release runs, or those tracked in training.",
+        "release runs (the default), or those tracked in training.",
     ),
 ]
 DropoutOption = Annotated[
@@ -64,25 +64,43 @@ METHODS = ("auto", "min-max", "entropy", "percentile")
 
 
 def read_checkpoint(
-    path: Path, skip: str = "clamp", statistics: str = "image", no_dropout: bool = False
+    path: Path, skip: str | None = None, statistics: str | None = None, no_dropout: bool = False
 ) -> Checkpoint:
     """Load a checkpoint and say what was recognised in a foreign one."""
-    check_choice("--skip", skip, ("clamp", "average", "none"))
-    check_choice("--statistics", statistics, ("image", "tracked"))
+    check_choice("--skip", skip or "clamp", ("clamp", "average", "none"))
+    check_choice("--statistics", statistics or "image", ("image", "tracked"))
     require("export", "torch", "safetensors", "onnx", "onnxscript")
     # Here and not above: other commands work where PyTorch is not installed.
     from deblurgan.train.checkpoint import load_checkpoint
     from deblurgan.train.release import ReleaseOptions
 
     options = ReleaseOptions(
-        skip=cast(Literal["clamp", "average", "none"], skip),
-        statistics=cast(Literal["image", "tracked"], statistics),
+        skip=cast(Literal["clamp", "average", "none"], skip or "clamp"),
+        statistics=cast(Literal["image", "tracked"], statistics or "image"),
         trained_with_dropout=not no_dropout,
     )
     loaded = load_checkpoint(path, options)
     if loaded.recognised:
         typer.echo(f"recognised  {loaded.recognised}")
+    else:
+        refuse_release_options(path, skip, statistics, no_dropout)
     return loaded
+
+
+def refuse_release_options(
+    path: Path, skip: str | None, statistics: str | None, no_dropout: bool
+) -> None:
+    """Refuse what says how to read a checkpoint of the original release, given another file."""
+    refuse_idle(
+        {"--skip": skip, "--statistics": statistics, "--no-dropout": no_dropout or None},
+        "a checkpoint of the original release to go with it",
+        str(path),
+    )
+
+
+def beside(source: Path, ending: str) -> Path:
+    """The source's name with another ending; a folder's, which is told when it is read, in it."""
+    return source.with_name(source.stem + ending) if source.name else source / f"model{ending}"
 
 
 def read_request(
@@ -138,13 +156,12 @@ def check_method(method: str | None) -> Method | Literal["auto"]:
     return cast('Method | Literal["auto"]', method or "auto")
 
 
-def refuse_idle(given: Mapping[str, object], expected: str, found: str, add: str) -> None:
+def refuse_idle(given: Mapping[str, object], expected: str, found: str, add: str = "") -> None:
     """Refuse options that would change nothing: whoever gives one expects something of it."""
     for option, value in given.items():
         if value is not None:
-            raise DeblurError(
-                option, expected=expected, found=found, remedy=f"leave it out, or add {add}"
-            )
+            remedy = f"leave it out, or add {add}" if add else "leave it out"
+            raise DeblurError(option, expected=expected, found=found, remedy=remedy)
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -69,8 +69,8 @@ def ladder_command(
     licence: Annotated[
         str, typer.Option(help="The weights' licence, to be carried in the files.")
     ] = "",
-    skip: SkipOption = "clamp",
-    statistics: StatisticsOption = "image",
+    skip: SkipOption = None,
+    statistics: StatisticsOption = None,
     no_dropout: DropoutOption = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", "-y", help="Replace a report that is there.")

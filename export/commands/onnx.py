@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -15,6 +18,7 @@ from deblurgan.export.commands.checkpoints import (
     MethodOption,
     SkipOption,
     StatisticsOption,
+    beside,
     read_checkpoint,
     read_request,
 )
@@ -76,8 +80,8 @@ def onnx_command(
     dynamic: Annotated[
         bool, typer.Option("--dynamic", help="Take frames of any size: so it is without --size.")
     ] = False,
-    skip: SkipOption = "clamp",
-    statistics: StatisticsOption = "image",
+    skip: SkipOption = None,
+    statistics: StatisticsOption = None,
     no_dropout: DropoutOption = False,
     licence: Annotated[
         str, typer.Option(help="The weights' licence, to be carried in the file.")
@@ -107,8 +111,8 @@ def onnx_command(
     frozen = None if size is None else parse_size(size)
     request = read_request(precision, calibration, pairs, method, max_drop, max_ssim_drop)
     ending = ".onnx" if precision == "fp32" else f"-{precision}.onnx"
-    measured = {path.stem: read_mean(path, precision) for path in quality or []}
-    target = output or checkpoint.with_name(checkpoint.stem + ending)
+    measured = read_quality(quality or [], precision)
+    target = output or beside(checkpoint, ending)
     loaded = read_checkpoint(checkpoint, skip, statistics, no_dropout)
     from deblurgan.export.onnx_export import export_onnx
 
@@ -151,6 +155,21 @@ def choice_said(choice: Choice) -> str:
     return f"{said}; {drop} below fp32 on {choice.pairs} pairs"
 
 
+def read_quality(paths: Sequence[Path], precision: str) -> dict[str, dict[str, float]]:
+    """The means of each file, under its name without the ending."""
+    named = dict[str, Path]()
+    for path in paths:
+        twin = named.setdefault(path.stem, path)
+        if twin != path:
+            raise DeblurError(
+                "--quality",
+                expected="files whose names differ, as figures go under these",
+                found=f"{twin} and {path}",
+                remedy="name one of them otherwise",
+            )
+    return {name: read_mean(path, precision) for name, path in named.items()}
+
+
 def read_mean(path: Path, precision: str) -> dict[str, float]:
     """The means in a result of ``deblur-bench quality --json``, or of ``deblur-train
     evaluate``, rounded; of several models those of the one in ``precision``.
@@ -162,13 +181,19 @@ def read_mean(path: Path, precision: str) -> dict[str, float]:
             if len(models) > 1:
                 models = [model for model in models if model["precision"] == precision]
             (result,) = models
-        mean = result["mean"]
-        return {key: round(value, 4) for key, value in mean.items() if isinstance(value, float)}
+        mean = {
+            key: round(value, 4)
+            for key, value in result["mean"].items()
+            if isinstance(value, float) and math.isfinite(value)
+        }
+        if not mean:
+            raise ValueError("no figure in it")
+        return mean
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DeblurError(
             path,
             expected=f"figures that deblur-bench wrote, of one {precision} model",
-            found="something else" if path.exists() else "no such file",
+            found="something else" if os.path.exists(path) else "no such file",
             remedy="make them with: deblur-bench quality --model MODEL.onnx --photos PHOTOS "
             f"--json {path}",
         ) from None

@@ -18,7 +18,7 @@ from deblurgan.runtime.tensorrt.plan_cache import (
 )
 
 plans_app = new_app("The plans that were built on this machine and kept for the next run.")
-output = Console(highlight=False, soft_wrap=True)
+output = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 @plans_app.command("list")

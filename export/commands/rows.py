@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from deblurgan.export.wording import megabytes, plain
+from deblurgan.runtime.console import one_line
 
 __all__ = ["echo_rows", "megabytes", "plain", "story_rows"]
 
@@ -14,7 +15,7 @@ __all__ = ["echo_rows", "megabytes", "plain", "story_rows"]
 def echo_rows(rows: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        typer.echo(f"{name:{width}}  {value}")
+        typer.echo(f"{name:{width}}  {one_line(value)}")
 
 
 def story_rows(name: str, story: dict[str, Any]) -> list[tuple[str, str]]:

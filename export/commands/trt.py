@@ -13,9 +13,11 @@ from deblurgan.export.commands.checkpoints import (
     DropoutOption,
     SkipOption,
     StatisticsOption,
+    beside,
     check_choice,
     read_checkpoint,
     read_request,
+    refuse_release_options,
 )
 from deblurgan.export.commands.rows import echo_rows, megabytes
 from deblurgan.runtime.console import parse_size, say, watching
@@ -102,11 +104,14 @@ def trt_command(
             help="Build with TensorRT for RTX for these GPUs; needs no GPU.",
         ),
     ] = None,
-    skip: SkipOption = "clamp",
-    statistics: StatisticsOption = "image",
+    skip: SkipOption = None,
+    statistics: StatisticsOption = None,
     no_dropout: DropoutOption = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", "-y", help="Replace MODEL.plan if it exists.")
+        bool,
+        typer.Option(
+            "--overwrite", "-y", help="Replace MODEL.plan, and what stands beside it, if it exists."
+        ),
     ] = False,
 ) -> None:
     """Build a TensorRT plan, on the device that will run it.
@@ -116,10 +121,13 @@ def trt_command(
 
     Example: deblur-export trt edge-fp16.onnx -o edge.plan --size 1280x720
     """
-    plan = output or source.with_suffix(".plan")
+    plan = output or beside(source, ".plan")
     check_new_file(plan, ".plan", overwrite)
+    check_new_file(sidecar_path(plan), ".json", overwrite)
     given = {"size": size, "min": smallest, "opt": optimal, "max": largest}
-    sizes = {name: parse_size(text) for name, text in given.items() if text is not None}
+    sizes = {
+        name: parse_size(text, f"--{name}") for name, text in given.items() if text is not None
+    }
     memory = None if workspace is None else parse_memory(workspace)
 
     def options_for(model: Model) -> BuildOptions:
@@ -134,6 +142,7 @@ def trt_command(
         )
 
     if source.suffix == ".onnx":
+        refuse_release_options(source, skip, statistics, no_dropout)
         model = open_model(source)
         check_precision(model, precision, calibration)
     else:
@@ -143,15 +152,21 @@ def trt_command(
         check_new_file(exported, ".onnx", overwrite)
         checkpoint = read_checkpoint(source, skip, statistics, no_dropout)
         # Before the export, which may take minutes.
-        choose_bindings(options_for(describe_model(checkpoint, exported, wanted)))
+        choose_bindings(options_for(describe_model(checkpoint, source, wanted)))
         model = export_first(checkpoint, exported, wanted, request, overwrite)
     options = options_for(model)
-    with watching("parts of the plan") as progress:
-        built = build_plan(model, options, progress, warn=say)
-    card = write_plan(plan, built, model, options)
+    try:
+        with watching("parts of the plan") as progress:
+            built = build_plan(model, options, progress, warn=say)
+        card = write_plan(plan, built, model, options)
+    except BaseException:
+        if model.path != source:
+            say(f"{model.path} is whole, and stays: deblur-export trt builds the plan from it")
+        raise
+    beside_it = [sidecar_path(plan).name, *([model.path.name] if model.path != source else [])]
     echo_rows(
         [
-            ("written", f"{plan}, {megabytes(card.plan_size)}, and {sidecar_path(plan).name}"),
+            ("written", f"{plan}, {megabytes(card.plan_size)}, and {', '.join(beside_it)}"),
             ("built", f"{card.title} in {built.seconds:.0f} s, {card.card.precision}"),
             prove_plan(card),
         ]

@@ -28,11 +28,11 @@ def check_target(folder: Path, title: str, precisions: Sequence[str], overwrite:
     models = [folder / file_name(title, precision) for precision in precisions]
     plans = [model.with_suffix(".plan") for model in models]
     for path in (folder / JSON, folder / HTML, *models, *plans, *map(sidecar_path, plans)):
-        if path.is_dir() or (os.path.lexists(path) and not overwrite):
+        if os.path.isdir(path) or (os.path.lexists(path) and not overwrite):
             raise DeblurError(
                 path,
                 expected="a folder without a report",
-                found="a folder of that name" if path.is_dir() else "one",
+                found="a folder of that name" if os.path.isdir(path) else "one",
                 remedy="name another with -o, or replace the report with --overwrite",
             )
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from deblurgan.runtime.contract import PREFIX, ModelCard
-from deblurgan.runtime.golden import Golden
+from deblurgan.runtime.golden import LARGEST, Golden
 from deblurgan.runtime.tensorrt.bindings import TITLES
 from deblurgan.runtime.tensorrt.profiles import Profile, Shape
 
 VERSION = 1
-LARGEST = 1 << 16  # of a profile: frames, or pixels of a side
 TYPES = (
     ("onnx", str),
     ("onnx_sha256", str),

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from deblurgan.runtime.contract import Model
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.golden import LARGEST
 from deblurgan.runtime.onnx_file import read_onnx
 
 Size = tuple[int, int]  # width, height
@@ -87,7 +88,7 @@ def choose_profile(
             found=f"only {', '.join(given)}" if given else f"none, and {model.path} takes any",
             remedy="say --size 1280x720 for one, or --min 640x360 --opt 1280x720 --max 1920x1088",
         )
-    for name, (width, height) in bounds.items():
+    for name, (width, height) in reversed(bounds.items()):  # --opt may be --max's
         check_size(model, name, width, height)
     check_order(bounds)
     sizes = list(bounds.values())
@@ -98,12 +99,13 @@ def choose_profile(
 
 
 def check_batch(model: Model, batch: int) -> None:
-    # Also asked of a model that is still to be exported, which never freezes it.
-    frozen = read_onnx(model.path).inputs[0].shape[0] if model.path.exists() else None
-    if batch < 1:
+    # Also asked of a checkpoint, still to be exported, which never freezes it.
+    is_file = model.path.suffix == ".onnx"
+    frozen = read_onnx(model.path).inputs[0].shape[0] if is_file else None
+    if not 1 <= batch <= LARGEST:
         raise DeblurError(
             "--batch",
-            expected="how many frames at a time, 1 or more",
+            expected=f"how many frames at a time, 1 to {LARGEST}",
             found=str(batch),
             remedy="leave it out for one",
         )
@@ -131,6 +133,13 @@ def check_size(model: Model, name: str, width: int, height: int) -> None:
             expected=f"at least {smallest}x{smallest}, the smallest that {model.path} takes",
             found=found,
             remedy="name a larger one",
+        )
+    if max(width, height) > LARGEST:
+        raise DeblurError(
+            name,
+            expected=f"sides of at most {LARGEST} pixels",
+            found=found,
+            remedy="name a smaller one, and let larger frames go through in tiles",
         )
 
 

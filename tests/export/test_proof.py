@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from deblurgan.export import proof
+from deblurgan.export import graph, proof
 from deblurgan.export.frames import reference_module
 from deblurgan.export.onnx_export import ExportReport
 from deblurgan.runtime import DeblurError
+from deblurgan.runtime.console import Interrupted
 from deblurgan.runtime.difference import Difference
 from deblurgan.train.checkpoint import Checkpoint
 from deblurgan.train.networks import EdgeGenerator, ResNetGenerator
@@ -65,6 +67,33 @@ def test_activations_beyond_half_precision_are_refused(
     # The norm after it hides this from the picture, but not from a GPU.
     with pytest.raises(DeblurError, match="--precision fp32"):
         proof.check_range(reference_module(generator), (48, 32))
+    with torch.no_grad():
+        next(generator.parameters()).fill_(math.nan)
+    with pytest.raises(DeblurError, match="found nan"):
+        proof.check_range(reference_module(generator), (48, 32))
+
+
+def test_an_interruption_that_was_swallowed_is_no_fault_of_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted() -> None:
+        raise Interrupted
+
+    for module in (proof, graph):
+        monkeypatch.setattr(module, "check_interrupted", interrupted)
+    with pytest.raises(Interrupted), graph.failures_told(torch.float32):
+        raise torch.onnx.errors.OnnxExporterError("module 'torch._dynamo' has no attribute 'exc'")
+    with pytest.raises(Interrupted), proof.engine_failures_told("onnxruntime", 64, 48):
+        raise ImportError("of what was half imported")
+
+
+def test_too_little_memory_for_pytorch_is_told() -> None:
+    class Large(torch.nn.Module):
+        def forward(self, _: torch.Tensor) -> torch.Tensor:
+            return torch.empty(1 << 60)
+
+    with pytest.raises(DeblurError, match="memory to run the file on a frame of 48x32"):
+        proof.run_module(Large(), np.zeros((1, 32, 48, 3), np.uint8))
 
 
 def test_broken_int8_pictures_are_refused_and_dim_ones_are_not() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deblurgan.export.triton import CONFIG, write_repository
+from deblurgan.export.triton import CONFIG, workplace, write_repository
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.console import Interrupted
 
@@ -48,6 +48,11 @@ def test_overwrite_takes_away_nothing_but_what_it_wrote(negative: Path, tmp_path
     with pytest.raises(DeblurError, match="a model's folder to replace"):
         write_repository(negative, tmp_path, name="src", overwrite=True)
     folder = write_repository(negative, tmp_path)
+    mine = folder / "1" / "notes.txt"
+    mine.touch()
+    with pytest.raises(DeblurError, match=r"found also 1/notes\.txt; move that away"):
+        write_repository(negative, tmp_path, overwrite=True)
+    mine.unlink()
     (folder / "2").mkdir()
     with pytest.raises(DeblurError, match="found also 2; move that away"):
         write_repository(negative, tmp_path, overwrite=True)
@@ -111,6 +116,12 @@ def test_a_server_that_watches_never_sees_a_part(
     monkeypatch.setattr(os, "rename", look)
     folder = write_repository(negative, repository)
     assert seen == [[]]
+    # On another disk, which a link leads to, it must be inside too.
+    link, disk = tmp_path / "link", repository.resolve()
+    link.symlink_to(repository)
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "ismount", lambda path: Path(path) == disk)
+        assert workplace(link) == disk
     # Where nothing may be written beside it, it must be inside.
     monkeypatch.setattr(os, "access", lambda *_: False)
     write_repository(negative, repository, name="inside")

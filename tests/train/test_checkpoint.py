@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -202,6 +203,17 @@ def test_metadata_that_is_not_json_are_told(tmp_path: Path) -> None:
     metadata = {"format": FORMAT, "generator": "resnet", "training": "{}"}
     safetensors.torch.save_file({}, path, metadata)
     assert "JSON" in error_of(path).expected
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_told(tmp_path: Path, value: float) -> None:
+    generator = EdgeGenerator(TINY_EDGE)
+    with torch.no_grad():
+        generator.tail[0].bias[3] = value
+    save_checkpoint(tmp_path / "best.safetensors", generator, {})
+    error = error_of(tmp_path / "best.safetensors")
+    assert error.expected == "weights that are finite numbers"
+    assert "tail.0.bias" in error.found
 
 
 def test_weights_that_do_not_fit_the_settings_are_told_by_key_and_shape(tmp_path: Path) -> None:

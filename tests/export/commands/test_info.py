@@ -7,6 +7,7 @@ import pytest
 
 from deblurgan.export.app import app
 from deblurgan.export.commands.info import card_rows, model_rows
+from deblurgan.export.commands.rows import echo_rows
 from deblurgan.export.onnx_export import ExportReport
 from deblurgan.runtime.console import run
 from deblurgan.runtime.contract import ModelCard, open_model
@@ -34,6 +35,12 @@ def test_a_model_says_whether_an_engine_here_takes_it(
     assert dict(model_rows(model))["runs here"].startswith("yes, on ")
     monkeypatch.setattr("deblurgan.runtime.backends.ENGINES", {})
     assert dict(model_rows(model))["runs here"].startswith("no: ")
+
+
+def test_a_file_cannot_write_rows_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    echo_rows([("licence", "MIT\x1b]0;owned\x07\nprecision  int8"), ("note", "\ud800")])
+    said = capsys.readouterr().out
+    assert said == "licence  MIT\\x1b]0;owned\\x07 precision int8\nnote     \\ud800\n"
 
 
 def test_int8_says_which_layers_stayed_out_and_why(card: ModelCard) -> None:

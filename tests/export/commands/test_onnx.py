@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from deblurgan.export.app import app
 from deblurgan.export.onnx_export import ExportReport
 from deblurgan.runtime.console import run
 from deblurgan.runtime.contract import open_model
+from deblurgan.runtime.difference import Difference
 from deblurgan.train.checkpoint import Checkpoint, save_checkpoint
 from deblurgan.train.networks import ResNetGenerator
 
@@ -95,7 +97,13 @@ def test_onnx_says_what_it_recognised_in_a_released_checkpoint(
         ),
         (["--skip", "add"], "clamp, average, none"),
         (["--statistics", "batch"], "image, tracked"),
-        (["-o", "no/such/folder/model.onnx"], "mkdir -p"),
+        (["--skip", "none"], "--skip: expected a checkpoint of the original release"),
+        (["--no-dropout"], "--no-dropout: expected a checkpoint of the original release"),
+        (["--size", "20000x64"], "sides of at most 16384 pixels"),
+        (["-o", "no such/folder/model.onnx"], "mkdir -p 'no such/folder'"),
+        (["-o", "."], "a name that ends in .onnx"),
+        (["-o", f"{'x' * 300}.onnx"], "a name, in UTF-8, that a file can have"),
+        (["-o", "n\udce9.onnx"], "a name, in UTF-8, that a file can have"),
         (["--no-such-option"], "--no-such-option"),
     ],
     ids=str,
@@ -106,6 +114,57 @@ def test_bad_options_exit_with_2_and_say_what_is_expected(
     assert run(app, ["onnx", str(saved), *arguments]) == 2
     assert said in capsys.readouterr().err
     assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_what_appears_during_the_export_is_not_replaced(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made.onnx"
+
+    def prove(*_: object) -> Difference:
+        out.write_text("precious")
+        return Difference(0, 0.0, 0.0, math.inf)
+
+    monkeypatch.setattr("deblurgan.export.onnx_export.prove", prove)
+    assert run(app, ["onnx", str(saved), "-o", str(out)]) == 2
+    assert "found a file that exists" in capsys.readouterr().err
+    assert out.read_text() == "precious"
+    assert sorted(tmp_path.iterdir()) == sorted([saved, out])
+
+
+def test_a_link_that_leads_nowhere_stays(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    link = tmp_path / "made.onnx"
+    link.symlink_to(tmp_path / "nowhere.onnx")
+    assert run(app, ["onnx", str(saved), "-o", str(link)]) == 2
+    assert "found a file that exists" in capsys.readouterr().err
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("source", [".", "/"])
+def test_a_folder_is_no_checkpoint(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in (["onnx"], ["trt", "--size", "64x48", "-o", "made.plan"]):
+        assert run(app, [*command, source]) == 2
+        assert "failed" not in capsys.readouterr().err
+
+
+def test_figures_under_one_name_are_refused(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / name / "quality.json" for name in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text('{"mean": {"psnr_after": 27.5, "psnr_before": Infinity}}')
+    words = [word for file in files for word in ("--quality", str(file))]
+    assert run(app, ["onnx", str(saved), *words]) == 2
+    assert "files whose names differ" in capsys.readouterr().err
+    out = tmp_path / "made.onnx"
+    assert run(app, ["onnx", str(saved), "-o", str(out), "--quality", str(files[0])]) == 0
+    assert open_model(out).card.quality == {"quality": {"psnr_after": 27.5}}
 
 
 TWO_OF_FP32 = json.dumps({"figures": {"models": [{"precision": "fp32", "mean": {}}] * 2}})
@@ -130,7 +189,9 @@ def test_figures_of_several_models_are_those_of_its_precision(
     assert open_model(out).card.quality == {"both": {"gain": gain}, "one": {"gain": 1.25}}
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", '{"mean": 3}', "[]", TWO_OF_FP32])
+@pytest.mark.parametrize(
+    "content", [None, "", "{}", '{"mean": 3}', '{"mean": {"a": NaN}}', "[]", TWO_OF_FP32]
+)
 def test_quality_that_is_none_is_refused(
     content: str | None, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,9 +22,11 @@ def test_the_cache_is_listed_and_cleared(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("tensorrt_rtx")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "cache[v1][" / "b]"  # no markup of the console's
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     assert run(app, ["plans", "list"]) == 0
-    assert capsys.readouterr().out.startswith("0 plans, 0.00 MB")
+    said = capsys.readouterr().out
+    assert said.startswith(f"0 plans, 0.00 MB, in {cache}")
     model = open_model(edge_fp32[1].path)
     profile = choose_profile(model, size=(64, 48))
     kept = cached_plan(model, BuildOptions(profile, targets=("sm89",)))

@@ -13,6 +13,7 @@ from deblurgan.export.commands.trt import parse_memory
 from deblurgan.export.onnx_export import ExportReport
 from deblurgan.runtime import DeblurError
 from deblurgan.runtime.console import run
+from deblurgan.runtime.contract import open_model
 from deblurgan.runtime.difference import Difference
 from deblurgan.runtime.tensorrt.runner import WrongPicture
 from deblurgan.runtime.tensorrt.sidecar import open_plan
@@ -78,6 +79,7 @@ def test_a_checkpoint_is_exported_on_the_way(
         (["--size", "64x48", "--version-compatible"], "expected plain TensorRT"),
         (["--size", "64x48", "--precision", "half"], "fp32, fp16, int8"),
         (["--size", "64x48", "--skip", "add"], "clamp, average, none"),
+        (["--size", "64x48", "--skip", "none"], "--skip: expected a checkpoint of the original"),
     ],
     ids=str,
 )
@@ -124,6 +126,8 @@ def test_a_plan_that_makes_another_picture_loses_its_name(
         (["--size", "8x8", "--target", "sm89"], "at least 16x16"),
         (["--size", "64x48", "--max", "80x80"], "either one size or a range"),
         (["--size", "64"], "WIDTHxHEIGHT"),
+        (["--min", "64"], "--min: expected WIDTHxHEIGHT"),
+        (["--size", "64x48", "--statistics", "tracked"], "a checkpoint of the original release"),
         (["--size", "64x48", "--workspace", "lots"], "--workspace 512M or 2G"),
         ([], "--size 1280x720"),
     ],
@@ -143,6 +147,37 @@ def test_bad_options_exit_with_2_and_leave_nothing(
     assert run(app, ["trt", str(model), *arguments]) == 2
     assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [model]
+
+
+def test_what_stands_beside_a_plan_is_not_replaced(
+    edge_fp32: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    precious = tmp_path / "a.plan.json"
+    precious.write_text("precious")
+    words = ["trt", str(edge_fp32[1].path), "-o", str(tmp_path / "a.plan"), "--size", "64x48"]
+    assert run(app, [*words, *RTX]) == 2
+    assert "a.plan.json: expected the name of a new file" in capsys.readouterr().err
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.usefixtures("rtx")
+def test_the_model_of_a_plan_that_fails_stays_and_is_named(
+    edge: Checkpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise DeblurError("plan", expected="room", found="none", remedy="make some")
+
+    monkeypatch.setattr("deblurgan.export.commands.trt.build_plan", fail)
+    checkpoint, model = tmp_path / "best.safetensors", tmp_path / "best.onnx"
+    save_checkpoint(checkpoint, edge.generator, edge.training)
+    model.write_text("of an earlier time")
+    assert run(app, ["trt", str(checkpoint), "--size", "64x48", "-y", *RTX]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{model} is whole, and stays" in said
+    assert open_model(model).card.precision == "fp16"
 
 
 def test_without_tensorrt_it_says_how_to_get_one(edge_fp32: Exported, tmp_path: Path) -> None:

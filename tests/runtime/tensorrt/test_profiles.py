@@ -68,8 +68,11 @@ def test_a_frozen_batch(write_tiny: Any, tmp_path: Path) -> None:
             {"opt": (100, 50), "max": (99, 50)},
             r"--opt: expected no wider and no higher than --max 99x50, found 100x50",
         ),
-        ({"size": (64, 64), "batch": 0}, r"--batch: .* 1 or more, found 0"),
-        ({"size": (64, 64), "batch": -3}, r"--batch: .* 1 or more, found -3"),
+        ({"size": (64, 64), "batch": 0}, r"--batch: .* 1 to 16384, found 0"),
+        ({"size": (64, 64), "batch": -3}, r"--batch: .* 1 to 16384, found -3"),
+        ({"size": (64, 64), "batch": 16385}, r"--batch: .* 1 to 16384, found 16385"),
+        ({"size": (16385, 64)}, r"--size: expected sides of at most 16384 .* found 16385x64"),
+        ({"max": (64, 70000)}, r"--max: expected sides of at most 16384 .* found 64x70000"),
     ],
 )
 def test_what_no_plan_can_take_is_refused(given: Any, said: str, tiny: Model) -> None:
