@@ -24,7 +24,6 @@ from deblurgan.export.proof import (
     prove,
     run_module,
 )
-from deblurgan.export.quantisation import quantise
 from deblurgan.export.search import (
     Choice,
     Pairs,
@@ -123,10 +122,10 @@ def export_onnx(
     )
     in_float = None
     if precision in HALF:
-        amid_fp32 = quantise(dynamic_fp32, choice.ranges, choice.names)
-        in_float = measure_candidate(amid_fp32, card, reference, size)
-    quantised = quantise(model, choice.ranges, choice.names)
-    report = write_proven(path, quantised, card, reference, in_float, overwrite=overwrite)
+        in_float = measure_candidate(choice.quantise(dynamic_fp32), card, reference, size)
+    report = write_proven(
+        path, choice.quantise(model), card, reference, in_float, overwrite=overwrite
+    )
     warnings = material.calibration.warnings + report.warnings
     return replace(report, warnings=warnings, choice=choice)
 

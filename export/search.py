@@ -5,13 +5,14 @@ precision where they harm a measured picture.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import onnx
 
+from deblurgan.export.bias_correction import BiasCorrection, measure_correction
 from deblurgan.export.calibration import (
     METHODS,
     Calibration,
@@ -70,7 +71,7 @@ class Choice:
 
     ``methods`` holds each one's PSNR in dB, of the picture with every layer in
     int8 against fp32's. ``drop`` is what the final choice loses to fp32 on the
-    whole pairs; ``engine`` is what ran all this.
+    whole pairs, with its ``correction``; ``engine`` is what ran all this.
     """
 
     method: Method
@@ -81,11 +82,18 @@ class Choice:
     drop: Quality | None = None
     pairs: int = 0
     pairs_sha256: str = ""
+    correction: BiasCorrection | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the layers that become int8."""
         return tuple(layer.name for layer in self.layers if layer.int8)
+
+    def quantise(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """A copy in int8 of an fp32 or fp16 model of the network that this was chosen for."""
+        if self.correction is not None:
+            model = self.correction.correct(model)
+        return quantise(model, self.ranges, self.names)
 
     def to_json(self) -> dict[str, Any]:
         """For :attr:`ModelCard.quantisation`; the difference to fp32 is the proof's to add."""
@@ -151,11 +159,12 @@ def choose_layers(
     search = Search(model, card, ranges[method], eligible, request, progress)
     costs: dict[str, float] = {}
     put_back: tuple[str, ...] = ()
-    drop = None
+    drop = trial = None
     if pairs is not None:
         costs = search.measure_costs(Trial(card, pictures, centres(pairs.sharp)))
-        put_back, drop = search.put_back(Trial(card, pairs.blurred, pairs.sharp), costs)
-    return Choice(
+        trial = Trial(card, pairs.blurred, pairs.sharp)
+        put_back, drop = search.put_back(trial, costs)
+    choice = Choice(
         method=method,
         methods=methods,
         layers=tuple(
@@ -168,6 +177,23 @@ def choose_layers(
         pairs=0 if pairs is None else len(pairs.sharp),
         pairs_sha256="" if pairs is None else pairs.sha256,
     )
+    return with_correction(choice, model, calibration.frames, trial, search.allows)
+
+
+def with_correction(
+    choice: Choice,
+    model: onnx.ModelProto,
+    frames: Sequence[Frames],
+    trial: Trial | None,
+    allows: Callable[[Quality], bool],
+) -> Choice:
+    """The same with its mean corrected, and without where that breaks the limits."""
+    correction = measure_correction(model, choice.quantise(model), frames)
+    corrected = replace(choice, correction=correction)
+    if correction is None or trial is None:
+        return corrected
+    drop = trial.measure(corrected.quantise(model)).below(trial.measure(model))
+    return replace(corrected, drop=drop) if allows(drop) else choice
 
 
 class Search:
@@ -214,7 +240,7 @@ class Search:
             kept = [name for name in self.eligible if name not in worst_first[:count]]
             drops[count] = drop = trial.measure(self.with_int8(kept)).below(best)
             report(self.progress, min(len(drops), steps), steps, "putting layers back")
-            return drop.psnr <= self.request.max_drop and drop.ssim <= self.request.max_ssim_drop
+            return self.allows(drop)
 
         # Too few and enough; the last number leaves nothing in int8.
         least, most = 0, 0 if holds(0) else len(worst_first)
@@ -233,6 +259,9 @@ class Search:
                 remedy="allow more, or export with --precision fp32 or fp16",
             )
         return tuple(worst_first[:most]), drops[most]
+
+    def allows(self, drop: Quality) -> bool:
+        return drop.psnr <= self.request.max_drop and drop.ssim <= self.request.max_ssim_drop
 
     def with_int8(self, names: Collection[str]) -> onnx.ModelProto:
         return quantise(self.model, self.ranges, names)
