@@ -109,13 +109,13 @@ def test_too_little_for_the_smallest_tiles_says_how_much_it_takes(request_8k: Re
 
 def test_a_number_below_the_smallest_is_refused_with_it(negative: Path) -> None:
     frame = np.zeros((600, 800, 3), np.uint8)
-    for tile in (-1, 0, 447):
+    for tile in (-1, 0, 479):
         with Deblurrer(negative, tile=tile) as deblur, pytest.raises(DeblurError) as refused:
             deblur(frame)
-        assert "write --tile 448" in str(refused.value)
+        assert "write --tile 480" in str(refused.value)
 
 
-@pytest.mark.parametrize("tile", ["auto", 448, 512, None])
+@pytest.mark.parametrize("tile", ["auto", 480, 512, None])
 def test_the_picture_is_the_same_in_tiles(
     negative: Path, tile: Tile, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,7 +115,7 @@ def test_one_tile_fades_into_the_next_over_the_whole_ramp() -> None:
             self.level += 1
             return np.full_like(frames, 40 * self.level)
 
-    grid = cut_frame(640, 600, 450, 1)
+    grid = cut_frame(640, 600, 482, 1)
     assert grid.count == 4
     result = TiledBackend(Steps(1, in_flight=1), grid).run(noise(640, 600))[0].astype(int)
     corners = [result[y, x, 0] for y in (0, -1) for x in (0, -1)]
@@ -134,25 +134,25 @@ def test_an_engines_error_comes_out_and_nothing_hangs() -> None:
             time.sleep(0.01)
             raise RuntimeError("out of memory")
 
-    tiled = TiledBackend(Broken(1), cut_frame(1000, 1000, 450, 1))
+    tiled = TiledBackend(Broken(1), cut_frame(1000, 1000, 482, 1))
     with pytest.raises(RuntimeError, match="out of memory"):
         tiled.run(noise(1000, 1000))
     tiled.close()
 
 
 def test_the_result_is_the_callers_own() -> None:
-    tiled = TiledBackend(Local(4), cut_frame(500, 460, 448, 4))
-    first = tiled.run(np.zeros((1, 460, 500, 3), np.uint8))
+    tiled = TiledBackend(Local(4), cut_frame(500, 484, 480, 4))
+    first = tiled.run(np.zeros((1, 484, 500, 3), np.uint8))
     kept = first.copy()
-    tiled.run(noise(500, 460))
+    tiled.run(noise(500, 484))
     assert np.array_equal(first, kept)
 
 
 def test_a_frame_need_not_be_contiguous(negative: Path) -> None:
-    wide = noise(1100, 470)
-    with Deblurrer(negative, tile=450) as deblur:
+    wide = noise(1100, 490)
+    with Deblurrer(negative, tile=482) as deblur:
         assert np.array_equal(deblur(wide[:, ::-1, 20:1020]), 255 - wide[:, ::-1, 20:1020])
-        assert "tiles of" in deblur.engine(1000, 470).description
+        assert "tiles of" in deblur.engine(1000, 490).description
 
 
 def assert_no_seam(picture: Frames, model: str = "edge-fp32", most: int = 2) -> None:
@@ -178,6 +178,6 @@ def test_the_shipped_model_shows_no_seam_on_photographs(shared: Path, name: str)
 
 
 def test_the_shipped_model_shows_no_seam_on_a_made_picture() -> None:
-    y, x = np.mgrid[:457, :513]
+    y, x = np.mgrid[:489, :545]
     rings = 127 + 127 * np.sin(np.hypot(x - 250, y - 220) ** 1.5 / 40)
-    assert_no_seam(np.stack([rings, rings[::-1], noise(513, 457)[0, :, :, 0]], -1).astype(np.uint8))
+    assert_no_seam(np.stack([rings, rings[::-1], noise(545, 489)[0, :, :, 0]], -1).astype(np.uint8))
