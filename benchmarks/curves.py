@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from deblurgan.benchmarks.commands.models import tell_apart
 from deblurgan.benchmarks.drawing import new_figure
 from deblurgan.runtime.errors import DeblurError
 
@@ -25,15 +26,15 @@ def draw_curves(runs: list[Path]) -> Figure:
     """
     figure = new_figure(10, 4.2)
     loss_axes, gain_axes = figure.subplots(1, 2)
-    losses = dict[str, Points]()
-    for run in runs:
+    losses: list[tuple[str, Points]] = []
+    for run, name in zip(runs, names_of(runs), strict=True):
         rows = read_log(run / "log.csv")
         loss = next((name for name in LOSSES if column(rows, name)), "generator")
-        losses[f"{run.name}: {loss} loss"] = smooth(column(rows, loss))
-        gain_axes.plot(*zip(*column(rows, "gain_db"), strict=True), marker=".", label=run.name)
+        losses.append((f"{name}: {loss} loss", smooth(column(rows, loss))))
+        gain_axes.plot(*zip(*column(rows, "gain_db"), strict=True), marker=".", label=name)
     # In dB (loss.distance=psnr), or of a game, it is less than nothing.
-    are_shares = all(y > 0 for points in losses.values() for _, y in points)
-    for label, points in losses.items():
+    are_shares = all(y > 0 for _, points in losses for _, y in points)
+    for label, points in losses:
         first = points[0][1] if points else 1.0
         values = [y / first if are_shares else y - first for _, y in points]
         loss_axes.plot([x for x, _ in points], values, label=label)
@@ -49,13 +50,23 @@ def draw_curves(runs: list[Path]) -> Figure:
     return figure
 
 
+def names_of(runs: list[Path]) -> list[str]:
+    """The folders' names, and where that is not enough the parents' before them. A legend
+    leaves out what begins with an underscore.
+    """
+    paths = [run.resolve() for run in runs]
+    names = [path.name for path in paths]
+    names = tell_apart(names, [f"{path.parent.name}/{path.name}" for path in paths])
+    return [name.lstrip("_") or name for name in names]
+
+
 def read_log(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="") as log:
             rows = list(csv.DictReader(log))
         for name in (*LOSSES, "generator", "gain_db"):
             column(rows, name)
-    except (OSError, csv.Error, KeyError, ValueError) as error:
+    except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
         found = "one that cannot be read"
         if isinstance(error, OSError):
             found = (error.strerror or str(error)).lower()

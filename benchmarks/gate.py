@@ -52,8 +52,8 @@ class Process:
         times = (*self.work, *self.reference)
         if not self.work or len(self.work) != len(self.reference):
             raise ValueError("as many rounds of the work as of the reference, and one at least")
-        if not all(math.isfinite(seconds) and seconds > 0 for seconds in times):
-            raise ValueError("seconds are above 0")
+        if not all(1e-12 < seconds < 1e12 for seconds in times):
+            raise ValueError("seconds are above 0, and no trillion")
 
     @property
     def log_ratios(self) -> NDArray[np.float64]:

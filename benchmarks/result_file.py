@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -46,12 +47,20 @@ def write_result(path: Path | None, kind: str, figures: dict[str, Any]) -> None:
         "kind": kind,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         # Where somebody keeps their files is nobody's business.
-        "command": shlex.join(Path(word).name if "/" in word else word for word in sys.argv),
+        "command": shlex.join(map(without_folders, sys.argv)),
         "environment": asdict(describe_environment()),
         "figures": figures,
     }
     text = json.dumps(without_infinity(result), indent=2, allow_nan=False)
     write_whole(path, f"{text}\n".encode())
+
+
+def without_folders(word: str) -> str:
+    """``--json=results/a.json`` as ``--json=a.json``, ``combined:data/a`` as ``combined:a``."""
+    said = re.match(r"(?:--[\w-]+=)?(?:\w+:)?", word)
+    assert said is not None
+    rest = word[said.end() :]
+    return said[0] + (Path(rest).name if "/" in rest else rest)
 
 
 def without_infinity(value: Any) -> Any:
@@ -68,13 +77,20 @@ def read_result(path: Path) -> Result:
     """
     if path.is_file() and path.stat().st_size > LARGEST:
         raise ValueError("a file of another kind")
-    content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+    content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant,
+                         parse_float=finite)  # fmt: skip
     if content["schema"] != SCHEMA:
         raise ValueError(f"schema {content['schema']!r}")
     words = (content[name] for name in ("kind", "date", "command"))
     tables = (content[name] for name in ("environment", "figures"))
     return Result(path, *(of_kind(str, word) for word in words),
                   *(of_kind(dict, table) for table in tables))  # fmt: skip
+
+
+def finite(digits: str) -> float:
+    if not math.isfinite(number := float(digits)):
+        raise ValueError(f"{digits:.40}, which is too large a number")
+    return number
 
 
 def refuse_constant(name: str) -> None:
@@ -97,6 +113,6 @@ def refusing_damage(path: Path, expected: str, remedy: str) -> Iterator[None]:
         found = (error.strerror or str(error)).lower()
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         found = f"a file that lacks something ({type(error).__name__}: {error})"
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:
         found = f"a file that is none ({str(error).splitlines()[0]})"
     raise DeblurError(path, expected=expected, found=found, remedy=remedy)

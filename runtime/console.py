@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -187,6 +187,14 @@ def check_interrupted() -> None:
 def is_interrupted() -> bool:
     """Whether a signal has arrived."""
     return _interrupted.is_set()
+
+
+def refuse_idle(given: Mapping[str, object], expected: str, found: str, add: str = "") -> None:
+    """Refuse options that would change nothing: whoever gives one expects something of it."""
+    for option, value in given.items():
+        if value is not None:
+            remedy = f"leave it out, or add {add}" if add else "leave it out"
+            raise DeblurError(option, expected=expected, found=found, remedy=remedy)
 
 
 def require(extra: str, *modules: str) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import shlex
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.whole_file import check_outside
+
+if TYPE_CHECKING:
+    from deblurgan.train.evaluation import Report
 
 app = console.new_app("Train generators that make blurred pictures sharp.")
 
@@ -115,8 +120,11 @@ def run(
     from deblurgan.train.loop import Ending, Run, train
     from deblurgan.train.recipe import load_recipe
 
+    loaded = load_recipe(recipe, changes or ())
+    if not loaded.loss.content:
+        console.refuse_idle({"--vgg": vgg}, "a content loss", "loss.content=0")
     ending = train(
-        load_recipe(recipe, changes or ()),
+        loaded,
         Run(data, output, Devices(device, devices), workers, seconds, vgg, start_from, teacher),
     )
     if ending is None:
@@ -153,7 +161,9 @@ def evaluate(
         ),
     ] = None,
     size: Annotated[Size, typer.Option(help="Size of the pictures.")] = Size.both,
-    worst: Annotated[int, typer.Option(min=0, help="How many cases the sheet shows.")] = 4,
+    worst: Annotated[
+        int | None, typer.Option(min=0, help="How many cases the sheet shows (4).")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Measure only so many pictures, evenly spread.")
     ] = None,
@@ -166,22 +176,29 @@ def evaluate(
     """
     console.require("train", *MODULES)
 
+    if output is None:
+        console.refuse_idle({"--worst": worst}, "a folder for the sheet", "none", "-o FOLDER")
     from deblurgan.train.devices import find_device
     from deblurgan.train.report import evaluate_checkpoint, report_table
 
-    with console.watching("measured") as watch:
-        report = evaluate_checkpoint(
-            checkpoint,
-            data,
-            output,
-            sizes=("full", "half") if size is Size.both else (size.value,),
-            limit=limit,
-            worst=worst,
-            gamma=gamma,
-            device=find_device(device),
-            progress=watch,
-        )
-    table.print(report_table(report))
+    heard: list[Report] = []
+    try:
+        with console.watching("measured") as watch:
+            evaluate_checkpoint(
+                checkpoint,
+                data,
+                output,
+                sizes=("full", "half") if size is Size.both else (size.value,),
+                limit=limit,
+                worst=4 if worst is None else worst,
+                gamma=gamma,
+                device=find_device(device),
+                progress=watch,
+                hear=heard.append,
+            )
+    finally:
+        for report in heard:
+            table.print(report_table(report))
 
 
 @app.command(no_args_is_help=True)
@@ -221,6 +238,8 @@ def blur(
     if preview is not None:
         check_preview(preview)
     source = find_source(photos, "train")
+    if preview is not None:
+        check_outside(preview, source.path)
     with console.watching("written") as watch:
         write_pair_set(source, output, count=count, seed=seed, method=method.value, watch=watch)
     if preview is not None:
@@ -281,7 +300,11 @@ def check_preview(picture: Path) -> None:
             picture,
             expected="a folder that exists",
             found="no such folder",
-            remedy=f"make it with: mkdir -p {picture.parent}",
+            remedy=f"make it with: mkdir -p {shlex.quote(str(picture.parent))}",
+        )
+    if picture.is_dir():
+        raise DeblurError(
+            picture, expected="the name of a file", found="a folder", remedy="choose another name"
         )
 
 

@@ -65,7 +65,7 @@ def make_fabric(devices: Devices, settings: TrainingSettings) -> Fabric:
     group = count * nodes > 1
     fabric = Fabric(
         accelerator=kind,
-        devices=count if group or device.index is None else [device.index],
+        devices=count if group or kind == "cpu" or device.index is None else [device.index],
         num_nodes=nodes,
         strategy="ddp" if group else "auto",
         plugins=[make_precision(settings.precision, kind)],

@@ -127,7 +127,9 @@ def told(folder: Path) -> Iterator[None]:
             folder,
             expected="room and permission to write the journal",
             found=(error.strerror or str(error)).lower(),
-            remedy="free some space; the same command goes on from the last state",
+            remedy="move away what is in its place"
+            if isinstance(error, (FileExistsError, NotADirectoryError))
+            else "free some space; the same command goes on from the last state",
         ) from None
 
 

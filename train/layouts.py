@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -38,6 +40,7 @@ UNREAD = (
     ".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf",
 )  # fmt: skip
 SEQUENCE = ("blur", "blur_gamma", "sharp")
+REMOVE = "remove it from the folder"
 
 
 @dataclass(frozen=True)
@@ -87,21 +90,20 @@ def find_source(data: str, split: Split, *, gamma: bool = False) -> Source:
     """
     word, colon, rest = data.partition(":")
     forced = word if colon and word in LAYOUTS else None
-    folder = Path(rest if forced else data).expanduser()
-    if not os.path.isdir(folder):
+    named = rest if forced else data
+    folder = Path(named).expanduser()
+    if not named or not os.path.isdir(folder):
         raise DeblurError(
-            folder,
+            folder if named else "a folder of pictures",
             expected="a folder",
-            found="a file" if os.path.exists(folder) else "nothing",
+            found="a file" if named and os.path.exists(folder) else "nothing",
             remedy="check the path",
         )
-    if not os.access(folder, os.R_OK | os.X_OK):
-        raise DeblurError(
-            folder,
-            expected="a folder that may be read",
-            found="permission denied",
-            remedy=f"allow it with: chmod -R u+rX {folder}",
-        )
+    with reading(folder):
+        return replace(find_part(folder, split, forced, gamma), path=folder)
+
+
+def find_part(folder: Path, split: Split, forced: str | None, gamma: bool) -> Source:
     parts = list_parts(folder)
     if split == "train" and "train" not in parts and "test" in parts:
         raise DeblurError(
@@ -113,7 +115,22 @@ def find_source(data: str, split: Split, *, gamma: bool = False) -> Source:
     source = open_part(parts.get(split) or parts.get("train") or folder, forced, gamma)
     if split == "train" and "test" in parts:
         source = with_held_out(source, open_part(parts["test"], forced, gamma))
-    return replace(source, path=folder)
+    return source
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """What may not be read, be it the folder or one in it, as an error that can be mended."""
+    try:
+        yield
+    except PermissionError as error:
+        locked = Path(error.filename or folder)
+        raise DeblurError(
+            locked,
+            expected="a folder that may be read",
+            found="permission denied",
+            remedy=f"allow it with: chmod -R u+rX {shlex.quote(str(folder))}",
+        ) from None
 
 
 def left_out(source: Source) -> list[str]:
@@ -147,7 +164,7 @@ def hash_files(sources: Sequence[Source]) -> str:
     for source in sources:
         for file in files_of(source):
             sizes = [path.stat().st_size for path in paths_of(file)]
-            told.update(f"{file.name} {sizes}\n".encode())
+            told.update(f"{file.name} {sizes}\n".encode(errors="surrogateescape"))
     return told.hexdigest()[:12]
 
 
@@ -175,10 +192,13 @@ def hold_out(source: Source) -> tuple[Source, Source]:
 
 
 def check_source(
-    source: Source, smallest: int, progress: Callable[[int, int], None] | None = None
+    source: Source,
+    smallest: int,
+    progress: Callable[[int, int], None] | None = None,
+    remedy: str = REMOVE,
 ) -> None:
     """Decode every picture, the held-out ones too; ``progress`` gets how many are
-    done, and of how many.
+    done, and of how many, and ``remedy`` says what helps one that is too small.
 
     Raises ``DeblurError`` for the first, in the order of names, that does not decode,
     is less than ``smallest`` pixels a side or differs in size from its partner.
@@ -186,11 +206,11 @@ def check_source(
     jobs: list[tuple[int, Callable[[], None]]] = []
     if isinstance(source, PairSource):
         pairs = (*source.pairs, *source.held_out)
-        jobs = [(1, partial(check_pair, pair, smallest)) for pair in pairs]
+        jobs = [(1, partial(check_pair, pair, smallest, remedy)) for pair in pairs]
     else:
         for _, of_a_file in groupby((*source.photos, *source.held_out), lambda photo: photo.path):
             photos = list(of_a_file)
-            jobs.append((len(photos), partial(check_photos, photos, smallest)))
+            jobs.append((len(photos), partial(check_photos, photos, smallest, remedy)))
     done, total = 0, sum(count for count, _ in jobs)
     pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
     try:
@@ -202,26 +222,26 @@ def check_source(
         pool.shutdown(cancel_futures=True)
 
 
-def check_pair(pair: PairFiles, smallest: int) -> None:
+def check_pair(pair: PairFiles, smallest: int, remedy: str) -> None:
     blurred, _ = pair.read()
-    check_size(pair.blurred, blurred, smallest)
+    check_size(pair.blurred, blurred, smallest, remedy)
 
 
-def check_photos(photos: Sequence[PhotoFile], smallest: int) -> None:
+def check_photos(photos: Sequence[PhotoFile], smallest: int, remedy: str) -> None:
     """A picture, or all frames of one clip."""
     stamps = [photo.frame for photo in photos if photo.frame is not None]
     path = photos[0].path
     for picture in read_frames(path, stamps) if stamps else [read_picture(path)]:
-        check_size(path, picture, smallest)
+        check_size(path, picture, smallest, remedy)
 
 
-def check_size(path: Path, picture: Tensor, smallest: int) -> None:
+def check_size(path: Path, picture: Tensor, smallest: int, remedy: str = REMOVE) -> None:
     if min(picture.shape[-2:]) < smallest:
         raise DeblurError(
             path,
             expected=f"at least {smallest}x{smallest} pixels",
             found=size_text(picture),
-            remedy="remove it from the folder, or train with a smaller data.crop",
+            remedy=remedy,
         )
 
 

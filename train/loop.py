@@ -38,6 +38,7 @@ from deblurgan.train.evaluation import EVAL_V1, EvaluationPair, evaluation_pairs
 from deblurgan.train.journal import Journal
 from deblurgan.train.keeper import Keeper
 from deblurgan.train.layouts import (
+    REMOVE,
     PairSource,
     Source,
     check_source,
@@ -242,7 +243,8 @@ def open_data(fabric: Fabric, recipe: Recipe, names: list[str]) -> Data:
         for line in left_out(source) if fabric.is_global_zero else ():
             console.say(line)
         with console.watching(f"pictures of {name} checked", fabric.is_global_zero) as watch:
-            check_source(share(source, fabric), recipe.data.smallest(source), watch)
+            remedy = f"{REMOVE}, or train with a smaller data.crop"
+            check_source(share(source, fabric), recipe.data.smallest(source), watch, remedy)
     limit = max(1, recipe.training.validation_pairs // len(held_out))
     pairs = [pair for source in held_out for pair in validation_pairs(source, recipe, limit)]
     trained_on = [name for source in sources for name in picture_names(source)]

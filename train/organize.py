@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.train.layouts import find_sequences, list_parts
+from deblurgan.train.layouts import find_sequences, list_parts, reading
 
 
 def organize(
@@ -27,7 +27,8 @@ def organize(
     ``DeblurError`` for a missing partner, before anything is written, and where
     a file cannot be written.
     """
-    files = list_files_to_place(gopro, out)
+    with reading(gopro):
+        files = list_files_to_place(gopro, out)
     for done, (source, target) in enumerate(files, 1):
         place(source, target, link)
         if watch is not None:
@@ -44,12 +45,22 @@ def list_files_to_place(gopro: Path, out: Path) -> list[tuple[Path, Path]]:
             found="the same folder twice" if parts else "neither train/ nor test/ in it",
             remedy="write: deblur-train organize GOPRO_Large OUT",
         )
-    files = []
+    files: list[tuple[Path, Path]] = []
+    origins = dict[Path, Path]()
     for split, part in parts.items():
         for pair in find_sequences(part, gamma=False):
             sharp = Path(pair.name).with_suffix(pair.sharp.suffix).name
             files.append((pair.blurred, out / split / "A" / pair.name))
             files.append((pair.sharp, out / split / "B" / sharp))
+    for source, target in files:
+        other = origins.setdefault(target, source)
+        if other != source:
+            raise DeblurError(
+                source,
+                expected=f"a name of its own in {out}",
+                found=f"{target.name}, which is {other}'s as well",
+                remedy="name one of the sequences otherwise",
+            )
     return files
 
 

@@ -254,7 +254,8 @@ def load_recipe(name: str, changes: Iterable[str] = ()) -> Recipe:
     Raises ``DeblurError`` for anything the recipe does not know or cannot be.
     """
     document = read_document(name)
-    for change in changes:
+    # A network's name first, which takes the settings of the one before with it.
+    for change in sorted(changes, key=lambda change: not names_a_network(change)):
         apply_change(document, change)
     return parse_recipe(document, name)
 
@@ -351,6 +352,11 @@ def read_document(name: str) -> dict[str, Any]:
             found=str(error).lower(),
             remedy="see how one looks with: deblur-train recipe edge",
         ) from None
+
+
+def names_a_network(change: str) -> bool:
+    table, _, key = change.partition("=")[0].strip().partition(".")
+    return table in NETWORKS and key == "name"
 
 
 def apply_change(document: dict[str, Any], change: str) -> None:

@@ -288,6 +288,13 @@ def not_a_state_dict(path: Path, content: dict[Any, Any]) -> DeblurError:
     keys = ", ".join(str(key) for key in list(content)[:4])
     if {"state", "param_groups"} <= content.keys():
         return not_a_generator(path, "an optimizer's state")
+    if str(content.get("format")).startswith("deblurgan-run"):
+        return DeblurError(
+            path,
+            expected="the weights of a generator",
+            found="the state of a run",
+            remedy=f"give those beside it: {path.with_name('last.safetensors')}",
+        )
     for key, value in content.items():
         if isinstance(value, dict) and any(isinstance(v, Tensor) for v in value.values()):
             return DeblurError(

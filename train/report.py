@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -15,8 +16,11 @@ import numpy as np
 import torch
 from rich import box
 from rich.table import Column, Table
+from rich.text import Text
 
 from deblurgan.runtime import console
+from deblurgan.runtime.disk import writing_to
+from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image
 from deblurgan.runtime.whole_file import make_folder, write_whole
 from deblurgan.train.blur import SMALLEST_PICTURE
@@ -51,11 +55,13 @@ def evaluate_checkpoint(
     gamma: bool = False,
     device: torch.device | None = None,
     progress: Progress | None = None,
+    hear: Callable[[Report], None] | None = None,
 ) -> Report:
     """Measure a checkpoint on the test part of ``data``; photographs are blurred by
     ``eval-v1``. ``progress`` hears how many of how many scores are done.
 
-    ``output`` receives the files of :func:`write_report`. Raises ``DeblurError``
+    ``output`` receives the files of :func:`write_report`, after ``hear`` has the report: what
+    took long is not to be lost to a full disk. Raises ``DeblurError``
     for data with a picture too small for the generator, before any is deblurred.
     """
     loaded = load_checkpoint(checkpoint)
@@ -75,6 +81,7 @@ def evaluate_checkpoint(
     check_source(source, max(smallest, SMALLEST_PICTURE) if is_photos else smallest)
     if output is not None:
         make_folder(output)
+        check_own(output)
     total = len(sizes) * min(len(names), limit or len(names))
     done = 0
 
@@ -87,6 +94,8 @@ def evaluate_checkpoint(
     report = evaluate(
         generator, evaluation_pairs(source, limit=limit), sizes=sizes, worst=worst, progress=count
     )
+    if hear is not None:
+        hear(report)
     if output is not None:
         facts = {
             "checkpoint": checkpoint.name,
@@ -96,6 +105,26 @@ def evaluate_checkpoint(
         }
         write_report(report, output, facts)
     return report
+
+
+def check_own(folder: Path) -> None:
+    """Raise ``DeblurError`` where files of the report's names are there that none wrote."""
+    names = ["scores.csv", *(f"{size}.json" for size in SCALES), SHEET]
+    there = [name for name in names if os.path.lexists(folder / name)]
+    if there and not any(is_report(folder / f"{size}.json") for size in SCALES):
+        raise DeblurError(
+            folder,
+            expected="a folder of its own, or an earlier call's",
+            found=f"another's {', '.join(there)}",
+            remedy="choose another folder",
+        )
+
+
+def is_report(path: Path) -> bool:
+    try:
+        return "weights_sha256" in json.loads(path.read_text())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def write_report(report: Report, folder: Path, facts: dict[str, Any]) -> list[Path]:
@@ -108,7 +137,7 @@ def write_report(report: Report, folder: Path, facts: dict[str, Any]) -> list[Pa
     rows.writeheader()
     rows.writerows({**asdict(score), "gain": score.gain} for score in report.scores)
     written = [folder / "scores.csv"]
-    write_whole(written[0], text.getvalue().encode())
+    write_whole(written[0], text.getvalue().encode(errors="replace"))
     for size in report.sizes:
         document = {
             **facts,
@@ -128,7 +157,8 @@ def write_report(report: Report, folder: Path, facts: dict[str, Any]) -> list[Pa
     # What an earlier call left there is of another checkpoint, or of other pictures.
     for name in (*(f"{size}.json" for size in SCALES), SHEET):
         if folder / name not in written:
-            (folder / name).unlink(missing_ok=True)
+            with writing_to(folder / name):
+                (folder / name).unlink(missing_ok=True)
     return written
 
 
@@ -147,7 +177,7 @@ def report_table(report: Report) -> Table:
     means = [report.mean(size) for size in report.sizes]
     for place, score in enumerate([*rows, *means]):
         table.add_row(
-            score.name,
+            Text(console.one_line(score.name)),
             score.size,
             "" if score.length is None else f"{score.length:g}",
             f"{score.psnr_before:.2f} → {score.psnr_after:.2f}",

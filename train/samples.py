@@ -72,6 +72,8 @@ class SampleSettings:
             raise ValueError(f"crop must be at least {SMALLEST_PICTURE} where fit is resize")
         if not 0.01 <= self.scale <= 1:
             raise ValueError("scale must be at least 0.01 and at most 1")
+        if self.fit == "resize" and self.scale != 1:
+            raise ValueError("scale must be 1 where fit is resize, which has its own")
         if self.reuse < 1:
             raise ValueError("reuse must be at least 1")
         if any(share < 1 for share in self.mixture):
@@ -294,10 +296,12 @@ def worked(parts: Parts, first: int, workers: int) -> Generator[Tensor, None, No
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         made = iter(loader)
+    except OSError as error:
+        raise no_worker(error, "fewer --workers, or raise the limit: ulimit -n 4096") from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    # At its exit the program would ask them by SIGTERM, and wait.
-    atexit.register(kill, set(multiprocessing.active_children()) - others)
+        # At its exit the program would ask them by SIGTERM, and wait.
+        atexit.register(kill, set(multiprocessing.active_children()) - others)
     try:
         while True:
             part = next(made)
@@ -307,14 +311,18 @@ def worked(parts: Parts, first: int, workers: int) -> Generator[Tensor, None, No
     except (RuntimeError, OSError, EOFError) as error:
         if str(error).startswith("Caught"):  # a fault of ours, the worker's traceback in it
             raise
-        raise DeblurError(
-            "a worker",
-            expected="batches",
-            found=str(error) or "its end",
-            remedy="start again with --workers 0, or with more memory",
-        ) from error
+        raise no_worker(error, "--workers 0, or with more memory") from error
     finally:
         del made, loader  # or the traceback of an error would keep the workers alive
+
+
+def no_worker(error: Exception, otherwise: str) -> DeblurError:
+    return DeblurError(
+        "a worker",
+        expected="batches",
+        found=str(error) or "its end",
+        remedy=f"start again with {otherwise}",
+    )
 
 
 def use_one_core(_: int) -> None:

@@ -176,6 +176,13 @@ def parts(players: Players) -> dict[str, nn.Module | torch.optim.Optimizer]:
 def read_state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise DeblurError(
+            path,
+            expected="the state of a run",
+            found=(error.strerror or str(error)).lower(),
+            remedy="make it a file that may be read, or start in another folder",
+        ) from None
     except Exception as error:  # a damaged pickle raises anything
         raise DeblurError(
             path,

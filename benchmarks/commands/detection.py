@@ -84,7 +84,7 @@ def detection_command(
     from deblurgan.runtime.whole_file import make_folder
 
     check_json_target(json_file)
-    kind, folder = choose_pictures("detection", {"pairs": pairs, "photos": photos})
+    kind, folder = choose_pictures("detection", {"pairs": pairs, "photos": photos}, gamma)
     pictures = find_pictures(kind, folder, limit=limit, gamma=gamma)
     detect = Detector(detector, score=min(score, *SCORES), overlap=nms)
     if pictures_folder is not None:
@@ -115,8 +115,10 @@ def detection_command(
         "precisions": precisions,
         **as_figures(report, detect.classes),
     }
-    write_result(json_file, "detection", figures)
-    show(report)
+    try:
+        write_result(json_file, "detection", figures)
+    finally:
+        show(report)
     if pictures_folder is not None:
         from deblurgan.benchmarks.detection_pictures import LEGEND
 

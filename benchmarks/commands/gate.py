@@ -19,6 +19,7 @@ from deblurgan.benchmarks.commands.options import (
     JsonOption,
     ModelOption,
     check_json_target,
+    check_threads,
     output,
 )
 from deblurgan.benchmarks.environment import describe_environment
@@ -34,6 +35,7 @@ from deblurgan.runtime.model_store import DEFAULT, find_model
 
 ENGINES = ("openvino", "onnxruntime")
 SIZE = "320x180"
+FRAMES = 12
 PROCESS = 1.0  # seconds of measuring in each process; its start takes another
 
 
@@ -76,7 +78,7 @@ def gate_command(
     clip: Annotated[
         Path | None, typer.Option(metavar="CLIP", help="The whole video job of its first frames.")
     ] = None,
-    frames: Annotated[int, typer.Option(min=2, help="Of the clip.")] = 12,
+    frames: Annotated[int | None, typer.Option(min=2, help=f"Of the clip ({FRAMES}).")] = None,
     plant: Annotated[
         str, typer.Option(metavar="PERCENT", help="Do so much more work, to try the gate out.")
     ] = "0%",
@@ -114,6 +116,20 @@ def gate_command(
     if reference not in KINDS:
         raise DeblurError("--reference", expected=f"one of {', '.join(KINDS)}",
                           found=reference, remedy="leave it out for engine")  # fmt: skip
+    if not math.isfinite(budget):
+        raise DeblurError("--budget", expected="a number of seconds", found=str(budget),
+                          remedy="write it like --budget 60")  # fmt: skip
+    planted = parse_percent("--plant", plant)
+    if write_baseline is not None:
+        console.refuse_idle(
+            {"--plant": plant if planted else None},
+            "--baseline, which it is to be slower than", "--write-baseline",
+        )  # fmt: skip
+    if clip is None:
+        console.refuse_idle({"--frames": frames}, "a clip", "none", "--clip CLIP")
+    else:
+        console.refuse_idle({"--size": size}, "single frames", "--clip, whose size it has")
+    check_threads(threads, available_threads())
     for path in (write_baseline, json_file):
         check_json_target(path)
     found = find_model(model)
@@ -121,11 +137,10 @@ def gate_command(
     found = found.best_for(engine)
     width, height = choose_size(found, size)
     work = Work(
-        model, engine, width, height, min(threads, available_threads()), reference,
-        planted=parse_percent("--plant", plant),
+        model, engine, width, height, threads, reference, planted=planted,
     )  # fmt: skip
     if clip is not None:
-        work = replace(work, clip=clip, frames=check_clip(clip, frames, work.planted))
+        work = replace(work, clip=clip, frames=check_clip(clip, frames or FRAMES, planted))
     subject = describe(work, found)
     digest = hashlib.sha256(found.path.read_bytes()).hexdigest()
     measure = partial(measure_in_process, work, PROCESS)
@@ -149,7 +164,8 @@ def gate_command(
         result, processes = settle(before.processes, measure, most, budget, watch=tell)
     output.print(say(result, most, len(processes)))
     figures = to_figures(subject, digest, processes)
-    compared = {**asdict(result), "outcome": result.outcome.name.lower(), "most": most}
+    compared = {**asdict(result), "outcome": result.outcome.name.lower(), "most": most,
+                "planted": planted}  # fmt: skip
     write_result(json_file, "gate", {"comparison": compared, **figures})
     raise typer.Exit(result.outcome.value)
 

@@ -13,7 +13,9 @@ from rich.measure import Measurement
 
 from deblurgan.benchmarks.commands.options import (
     JsonOption,
+    check_apart,
     check_json_target,
+    check_threads,
     output,
 )
 from deblurgan.benchmarks.result_file import write_result
@@ -103,6 +105,7 @@ def latency_command(
     Example: deblur-bench latency --size 640x360 --size 1280x720 --json latency.json
     """
     console.require("bench", "torch", "matplotlib")
+    from deblurgan.benchmarks.gate_work import count_frames
     from deblurgan.benchmarks.latency import Budget, measure_latency
     from deblurgan.benchmarks.latency_choice import (
         PEERS,
@@ -126,6 +129,8 @@ def latency_command(
         if path is not None:
             check_new_file(path, ending, overwrite=True)
     check_json_target(json_file)
+    drawn = {f"--{name}": path for name, path in pictures.items()}
+    check_apart({"--json": json_file, "--csv": csv_file, "--action": action, **drawn})
     check_names("--backend", backend or [], backends.NAMES)
     check_names("--precision", precision or [], PRECISIONS)
     check_names("--peer", peer or [], PEERS)
@@ -136,10 +141,14 @@ def latency_command(
             found="none",
             remedy="add --checkpoint FILE, or --checkpoint paper; a model's is in its file",
         )
-    if clip is not None and not clip.is_file():
-        raise DeblurError(
-            clip, expected="a video", found="no such file", remedy="check the path, or leave it out"
-        )
+    if not peers:
+        in_pytorch = {"--peer": peer, "--checkpoint": None if precision else checkpoint}
+        console.refuse_idle(in_pytorch, "PyTorch to be measured", "--no-peers", "--peers")
+    if 1 not in (batch or [1]):
+        one_at_a_time = {"--plot": plot, "--roofline": roofline}
+        console.refuse_idle(one_at_a_time, "frames one at a time", "--batch", "--batch 1")
+    if clip is not None:
+        count_frames(clip, 1)
     chosen_backends = backend or [backends.AUTO]
     device = choose_device(chosen_backends)
     sizes = [console.parse_size(text) for text in size or ["1280x720"]]
@@ -150,8 +159,8 @@ def latency_command(
     checkpoints = load_generators(generators)
     with tempfile.TemporaryDirectory(prefix="deblurgan-") as folder:
         models = model or ([] if precision else [DEFAULT])
-        for name in models:
-            find_model(name)
+        check_names_differ("--model", {find_model(name).path: name for name in models})
+        check_names_differ("--checkpoint", {Path(name): name for name in checkpoint or []})
         exported = {name: checkpoints[name] for name in checkpoint or []}
         models = [*models, *export_models(exported, precision or [], Path(folder))]
         choice = Choice(
@@ -171,13 +180,17 @@ def latency_command(
                 workloads, peaks, Budget(runs, seconds), Costs(checkpoints), watch
             )
         video = None
-        if clip is not None:
-            video = measure_video(clip, models[0], chosen_backends[0])
-    # First of all: what took so long to measure is not to be lost by what shows it.
-    write_result(json_file, "latency", figures(found, video))
-    write_tables(found, csv_file, action)
-    show(found, video)
-    draw(found, pictures)
+        try:
+            if clip is not None:
+                video = measure_video(clip, models[0], chosen_backends[0])
+        finally:
+            # Whatever fails now, what took so long to measure is not to be lost.
+            try:
+                write_result(json_file, "latency", figures(found, video))
+                write_tables(found, csv_file, action)
+                draw(found, pictures)
+            finally:
+                show(found, video)
     if not any(row.frame is not None for row in found.rows):
         raise typer.Exit(console.OUR_FAILURE)
 
@@ -191,7 +204,7 @@ def write_tables(found: Any, csv_file: Path | None, action: Path | None) -> None
 
 
 def draw(found: Any, pictures: dict[str, Path | None]) -> None:
-    """Last of all: where there is nothing to draw, the figures are written already."""
+    """All that can be drawn; raises ``DeblurError`` for the first that can't."""
     from deblurgan.benchmarks.drawing import to_png
     from deblurgan.benchmarks.latency_plots import draw_latency, draw_scaling
     from deblurgan.benchmarks.roofline import draw_roofline
@@ -201,9 +214,15 @@ def draw(found: Any, pictures: dict[str, Path | None]) -> None:
         "roofline": lambda: draw_roofline(found.rows, found.peaks),
         "scaling": lambda: draw_scaling(found.rows),
     }
+    failures = []
     for name, path in pictures.items():
-        if path is not None:
-            write_whole(path, to_png(drawn[name]()))
+        try:
+            if path is not None:
+                write_whole(path, to_png(drawn[name]()))
+        except DeblurError as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
 
 
 def show(found: Any, video: Any) -> None:
@@ -217,13 +236,15 @@ def show(found: Any, video: Any) -> None:
     table = latency_table(found.rows)
     # A narrow terminal breaks lines, which reads better than cells that are cut.
     natural = Measurement.get(output, output.options.update(max_width=1000), table).maximum
-    wide = Console(file=output.file, width=max(output.width, natural), highlight=False)
+    wide = Console(
+        file=output.file, width=max(output.width, natural), highlight=False, markup=False
+    )
     wide.print(table)
     for remark in remarks(found.rows):
-        output.print(remark, markup=False)
+        output.print(remark)
     output.print(peaks_table(found.peaks))
     for reason in found.missing:
-        output.print(f"missing: {reason}", markup=False)
+        output.print(f"missing: {reason}")
     engines = [
         row for row in found.rows if row.frame is not None and not row.engine.startswith("pytorch")
     ]
@@ -267,11 +288,15 @@ def check_names(option: str, given: list[str], known: tuple[str, ...]) -> None:
             )
 
 
-def check_threads(count: int, most: int) -> None:
-    if count > most:
-        raise DeblurError(
-            "--threads",
-            expected=f"at most {most}, the processors that this process may use",
-            found=str(count),
-            remedy=f"write --threads {most}",
-        )
+def check_names_differ(option: str, files: dict[Path, str]) -> None:
+    """Rows are told apart by the file's name without its ending."""
+    stems = dict[str, str]()
+    for path, name in files.items():
+        other = stems.setdefault(path.stem, name)
+        if other != name:
+            raise DeblurError(
+                option,
+                expected="files whose names differ, as rows go by these",
+                found=f"{other} and {name}",
+                remedy="name one of them otherwise",
+            )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +14,7 @@ from rich.console import Console
 from deblurgan.runtime import backends
 from deblurgan.runtime.errors import DeblurError
 
-output = Console(highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True, markup=False)
 
 ModelOption = Annotated[
     str, typer.Option(help="A shipped model's name, or a file that deblur-export wrote.")
@@ -29,7 +32,7 @@ def check_json_target(path: Path | None) -> None:
             path,
             expected="a folder that exists",
             found="no such folder",
-            remedy=f"make it with: mkdir -p {path.parent}",
+            remedy=f"make it with: mkdir -p {shlex.quote(str(path.parent))}",
         )
     if path is not None and path.exists() and not path.is_file():
         raise DeblurError(
@@ -37,4 +40,44 @@ def check_json_target(path: Path | None) -> None:
             expected="the name of a file",
             found="a folder, a pipe or a device of that name",
             remedy="choose another name",
+        )
+    if path is not None and not may_be_replaced(path):
+        raise DeblurError(
+            path,
+            expected="a new name, or that of an earlier result",
+            found="a file of another kind",
+            remedy="choose another name",
+        )
+
+
+def may_be_replaced(path: Path) -> bool:
+    """No model, clip or picture: what is there begins as JSON does, or is empty."""
+    with suppress(OSError), path.open("rb") as there:
+        return there.read(64).lstrip()[:1] in (b"", b"{")
+    return True
+
+
+def check_apart(targets: Mapping[str, Path | None]) -> None:
+    """Refuse files of one name, of which the later would replace the earlier."""
+    named = dict[Path, str]()
+    for option, path in targets.items():
+        if path is None:
+            continue
+        other = named.setdefault(path.resolve(), option)
+        if other != option:
+            raise DeblurError(
+                option,
+                expected=f"another file than {other}'s",
+                found=str(path),
+                remedy="choose another name",
+            )
+
+
+def check_threads(count: int, most: int) -> None:
+    if count > most:
+        raise DeblurError(
+            "--threads",
+            expected=f"at most {most}, the processors that this process may use",
+            found=str(count),
+            remedy=f"write --threads {most}",
         )

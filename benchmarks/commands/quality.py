@@ -16,6 +16,7 @@ from deblurgan.benchmarks.commands.models import ModelsOption, open_models
 from deblurgan.benchmarks.commands.options import (
     BackendOption,
     JsonOption,
+    check_apart,
     check_json_target,
     output,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from deblurgan.benchmarks.pictures import Pictures
     from deblurgan.benchmarks.quality import ModelQuality, Score
 
+CROPS = 6
 LISTED = 60  # rows; a longer table shows the means alone, the JSON has the rest
 # Columns and their widths, so that a narrow terminal takes the room from the names alone.
 NUMBERS = {"px": 2, "PSNR": 13, "gain": 5, "SSIM": 13, "CW-SSIM": 13, "shift": 9}
@@ -79,8 +81,9 @@ def quality_command(
         typer.Option("--cw-ssim/--no-cw-ssim", help="CW-SSIM takes as long as all else together."),
     ] = True,
     crops: Annotated[
-        int, typer.Option(min=1, help="How many crops --worst draws of each model.")
-    ] = 6,
+        int | None,
+        typer.Option(min=1, help=f"How many crops --worst draws of each model ({CROPS})."),
+    ] = None,
     curve: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw quality over the length of the blur (.png)."),
@@ -102,14 +105,19 @@ def quality_command(
     from deblurgan.benchmarks.quality_curve import check_lengths, draw_quality_curve
     from deblurgan.benchmarks.worst import WorstCrops
     from deblurgan.runtime.image_file import save_image
-    from deblurgan.runtime.whole_file import check_new_file, write_whole
+    from deblurgan.runtime.whole_file import check_new_file, check_outside, write_whole
     from deblurgan.train.metrics import SSIM_WINDOW
 
     check_json_target(json_file)
+    check_apart({"--json": json_file, "--worst": worst, "--curve": curve})
+    if worst is None:
+        console.refuse_idle({"--crops": crops}, "a picture to draw them to", "none", "--worst FILE")
     for target in (worst, curve):
         if target is not None:
             check_new_file(target, ".png", overwrite=True)
-    kind, folder = choose_pictures("quality", {"pairs": pairs, "photos": photos, "sharp": sharp})
+    kind, folder = choose_pictures(
+        "quality", {"pairs": pairs, "photos": photos, "sharp": sharp}, gamma
+    )
     if all_lengths and kind != "photos":
         raise DeblurError(
             "--all-lengths",
@@ -120,9 +128,12 @@ def quality_command(
     pictures = find_pictures(
         kind, folder, size=size.value, limit=limit, all_lengths=all_lengths, gamma=gamma
     )
+    for target in (worst, curve):
+        if target is not None:
+            check_outside(target, pictures.source.path)
     if curve is not None:
         check_lengths(pictures)
-    worst_crops = WorstCrops(crops)
+    worst_crops = WorstCrops(crops or CROPS)
     with ExitStack() as opened:
         deblurrers = open_models(opened, models, backend)
         smallest = max(d.model.card.minimum_size for d in deblurrers.values())
@@ -141,12 +152,14 @@ def quality_command(
         measured = measure_quality(
             deblurrers, pictures, size=size.value, with_cw_ssim=cw_ssim, watch=hear
         )
-    write_result(json_file, "quality", as_figures(pictures, measured))
-    show(pictures, measured)
-    if worst is not None:
-        save_image(worst, worst_crops.draw()[:, :, ::-1])
-    if curve is not None:
-        write_whole(curve, to_png(draw_quality_curve(measured, describe(pictures))))
+    try:
+        write_result(json_file, "quality", as_figures(pictures, measured))
+        if worst is not None:
+            save_image(worst, worst_crops.draw()[:, :, ::-1])
+        if curve is not None:
+            write_whole(curve, to_png(draw_quality_curve(measured, describe(pictures))))
+    finally:
+        show(pictures, measured)
 
 
 def show(pictures: Pictures, measured: list[ModelQuality]) -> None:

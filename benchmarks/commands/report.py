@@ -51,11 +51,15 @@ def report_command(
     from deblurgan.runtime.whole_file import check_new_file, write_whole
 
     check_new_file(page, ".html", overwrite)
+    if picture is None:
+        other = {"--model": model if model != DEFAULT else None}
+        other["--backend"] = backend if backend != backends.AUTO else None
+        console.refuse_idle(other, "a picture to deblur with it", "none", "--picture PICTURE")
     readings = read_all(results, console.say)
     shown = show(picture, model, backend) if picture is not None else None
     write_whole(page, draw_page(readings, title, note, shown).encode())
     count = len(readings.shown)
-    output.print(f"{page}: {count} result{'s' if count > 1 else ''}", markup=False)
+    output.print(f"{page}: {count} result{'s' if count > 1 else ''}")
 
 
 def show(picture: Path, model: str, backend: str) -> Shown:

@@ -45,7 +45,7 @@ def video_command(
     check_json_target(json_file)
     with Deblurrer(model, backend=backend, threads=threads) as deblurrer:
         job = measure(clip, deblurrer, frames)
-    output.print(say(job), markup=False)
+    output.print(say(job))
     write_result(json_file, "video", as_figures(job))
 
 

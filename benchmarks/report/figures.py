@@ -59,6 +59,8 @@ class LatencyFigures:
     def __post_init__(self) -> None:
         if any(row.frame is not None and row.frame.p50 <= 0 for row in self.rows):
             raise ValueError("a row that took no time")
+        if any(peak.rate <= 0 for peak in self.peaks):
+            raise ValueError("a peak of nothing a second")
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,10 @@ class ModelFigures:
     pictures: tuple[ScoreFigures, ...]
     mean: ScoreFigures
     by_length: tuple[LengthScore, ...]
+
+    def __post_init__(self) -> None:
+        if any((row.gain_error or 0) < 0 for row in self.by_length):
+            raise ValueError("an error below 0")
 
 
 @dataclass(frozen=True)

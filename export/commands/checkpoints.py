@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from deblurgan.runtime.console import require
+from deblurgan.runtime import console
 from deblurgan.runtime.contract import PRECISIONS
 from deblurgan.runtime.errors import DeblurError
 
@@ -69,7 +68,7 @@ def read_checkpoint(
     """Load a checkpoint and say what was recognised in a foreign one."""
     check_choice("--skip", skip or "clamp", ("clamp", "average", "none"))
     check_choice("--statistics", statistics or "image", ("image", "tracked"))
-    require("export", "torch", "safetensors", "onnx", "onnxscript")
+    console.require("export", "torch", "safetensors", "onnx", "onnxscript")
     # Here and not above: other commands work where PyTorch is not installed.
     from deblurgan.train.checkpoint import load_checkpoint
     from deblurgan.train.release import ReleaseOptions
@@ -91,7 +90,7 @@ def refuse_release_options(
     path: Path, skip: str | None, statistics: str | None, no_dropout: bool
 ) -> None:
     """Refuse what says how to read a checkpoint of the original release, given another file."""
-    refuse_idle(
+    console.refuse_idle(
         {"--skip": skip, "--statistics": statistics, "--no-dropout": no_dropout or None},
         "a checkpoint of the original release to go with it",
         str(path),
@@ -120,7 +119,7 @@ def read_request(
     chosen = check_method(method)
     if not precision.startswith("int8"):
         given = {"--calibration": calibration, "--pairs": pairs, "--method": method}
-        refuse_idle(
+        console.refuse_idle(
             given | {"--max-drop": max_drop, "--max-ssim-drop": max_ssim_drop},
             "an int8 precision to go with it",
             f"--precision {precision}",
@@ -129,7 +128,7 @@ def read_request(
         return None
     if pairs is None:
         limits = {"--max-drop": max_drop, "--max-ssim-drop": max_ssim_drop}
-        refuse_idle(limits, "pairs to measure the drop on", "none", "--pairs FOLDER")
+        console.refuse_idle(limits, "pairs to measure the drop on", "none", "--pairs FOLDER")
     if calibration is None:
         raise DeblurError(
             "--precision",
@@ -154,14 +153,6 @@ def check_method(method: str | None) -> Method | Literal["auto"]:
     if method is not None:
         check_choice("--method", method, METHODS)
     return cast('Method | Literal["auto"]', method or "auto")
-
-
-def refuse_idle(given: Mapping[str, object], expected: str, found: str, add: str = "") -> None:
-    """Refuse options that would change nothing: whoever gives one expects something of it."""
-    for option, value in given.items():
-        if value is not None:
-            remedy = f"leave it out, or add {add}" if add else "leave it out"
-            raise DeblurError(option, expected=expected, found=found, remedy=remedy)
 
 
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -162,16 +162,79 @@ def test_pictures_that_cannot_be_drawn_are_told_before_the_work(
     [
         (["--all-lengths"], "--all-lengths: expected --photos, which are blurred for it"),
         (["--json", "."], "expected the name of a file, found a folder"),
+        (["--json", "model"], "expected a new name, or that of an earlier result, found a file"),
+        (["--worst", "a.png", "--curve", "a.png"], "--curve: expected another file than --worst's"),
+        (["--crops", "3"], "--crops: expected a picture to draw them to"),
     ],
 )
 def test_what_cannot_be_measured_or_written_is_told_before_the_work(
-    words: list[str], complaint: str, pairs: Path, negative: Path,
+    words: list[str], complaint: str, pairs: Path, negative: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     pytest.importorskip("skimage")
+    monkeypatch.chdir(tmp_path)
+    Path("model").write_bytes(negative.read_bytes())
     monkeypatch.setattr("deblurgan.benchmarks.pictures.find_source", None)
     assert deblur_bench("quality", "--pairs", pairs, "--model", negative, *words) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_what_is_measured_is_not_drawn_over(
+    pairs: Path, negative: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("skimage")
+    photo = pairs / "sharp" / "0.png"
+    before = photo.read_bytes()
+    words = ["quality", "--photos", pairs / "sharp", "--model", negative, "--worst", photo]
+    assert deblur_bench(*words) == 2
+    assert "expected a picture's name outside the folder" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
+def test_an_earlier_result_is_replaced(pairs: Path, negative: Path, tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    path = tmp_path / "figures"
+    words = ["quality", "--pairs", pairs, "--no-cw-ssim", "--model", negative, "--json", path]
+    assert deblur_bench(*words) == deblur_bench(*words) == 0
+
+
+def test_gamma_is_of_pairs_alone(
+    pairs: Path, negative: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("skimage")
+    words = ["--photos", pairs / "sharp", "--model", negative, "--gamma"]
+    assert deblur_bench("quality", *words) == 2
+    assert "--gamma: expected GoPro's --pairs, found --photos" in capsys.readouterr().err
+
+
+def test_figures_that_cannot_be_written_are_shown(
+    pairs: Path, negative: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("skimage")
+
+    def no_room(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("deblurgan.runtime.whole_file.os.fsync", no_room)
+    words = ["--no-cw-ssim", "--model", negative, "--json", tmp_path / "a.json"]
+    assert deblur_bench("quality", "--pairs", pairs, *words) == 2
+    out, err = capsys.readouterr()
+    assert "no space left" in err
+    assert "mean of 2" in out
+
+
+def test_a_name_in_brackets_is_shown_whole(
+    pairs: Path, write_negative: Callable[..., Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("skimage")
+    names = ("mine[v1]", "mine[v2]")
+    paths = [write_negative(tmp_path / f"{name}.onnx") for name in names]
+    models = [word for path in paths for word in ("--model", path)]
+    assert deblur_bench("quality", "--pairs", pairs, "--no-cw-ssim", *models) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in names)
 
 
 def test_detection_counts_and_draws_what_a_detector_finds(

@@ -45,6 +45,18 @@ def test_a_picture_is_drawn_with_ink_in_both_halves(tmp_path: Path) -> None:
     assert right.std() > 5
 
 
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    runs = [tmp_path / parent / name for parent, name in (("a", "x"), ("b", "x"), ("b", "_y"))]
+    for run in runs:
+        run.mkdir(parents=True)
+        (run / "log.csv").write_text(LOG)
+    loss, gain = draw_curves(runs).axes
+    names = ["a/x", "b/x", "y"]
+    assert [text.get_text() for text in gain.get_legend().get_texts()] == names
+    labels = [text.get_text() for text in loss.get_legend().get_texts()]
+    assert labels == [f"{name}: content loss" for name in names]
+
+
 def test_a_loss_in_db_falls_where_it_gets_better(tmp_path: Path) -> None:
     log = LOG.replace("2.0", "-15").replace("1.0", "-20").replace("0.5,,\n3", "-25,,\n3")
     (tmp_path / "log.csv").write_text(log)

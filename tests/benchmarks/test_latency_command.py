@@ -10,6 +10,7 @@ import pytest
 
 from deblurgan.benchmarks import app as bench
 from deblurgan.runtime import console
+from deblurgan.runtime.errors import DeblurError
 
 
 def deblur_bench(*words: object) -> int:
@@ -87,6 +88,11 @@ def test_a_checkpoint_is_run_in_pytorch_and_exported_in_every_precision_asked_fo
         (["--model", "missing.onnx"], "no such file"),
         (["--checkpoint", "missing.safetensors"], "missing.safetensors"),
         (["--clip", "missing.mp4"], "missing.mp4: expected a video"),
+        (["--no-peers", "--peer", "eager"], "--peer: expected PyTorch to be measured"),
+        (["--no-peers", "--checkpoint", "paper"], "--checkpoint: expected PyTorch"),
+        (["--batch", "2", "--plot", "plot.png"], "--plot: expected frames one at a time"),
+        (["--json", "a.json", "--action", "a.json"], "--action: expected another file than --json"),
+        (["--checkpoint", "a/g.pth", "--checkpoint", "b/g.pth"], "a/g.pth: expected a checkpoint"),
         (["--size", "big"], "--size: expected WIDTHxHEIGHT"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -99,3 +105,51 @@ def test_bad_options_are_told_before_anything_is_measured(
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_clip_that_is_no_video_is_told_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / "in.mp4").write_text("not a video")
+    assert deblur_bench("latency", "--clip", tmp_path / "in.mp4") == 2
+    assert "in.mp4: expected a video" in capsys.readouterr().err
+
+
+def test_models_of_one_name_are_told(
+    write_negative: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    paths = [write_negative(tmp_path / folder / "m.onnx") for folder in ("a", "b")]
+    words = [word for path in paths for word in ("--model", path)]
+    assert deblur_bench("latency", "--no-peers", *words) == 2
+    assert "--model: expected files whose names differ" in capsys.readouterr().err
+
+
+def test_rows_are_not_lost_to_what_comes_after_them(
+    negative: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    make_clip: Callable[..., Path], capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxruntime")
+    from deblurgan.benchmarks import peak
+    from deblurgan.benchmarks.commands import latency as command
+
+    def fail(*_: object) -> None:
+        raise DeblurError("clip", expected="a frame", found="none", remedy="try")
+
+    monkeypatch.setattr(peak, "choose_peaks", lambda devices, threads: [])
+    monkeypatch.setattr(command, "measure_video", fail)
+    assert deblur_bench(
+        "latency", "--model", negative, "--backend", "onnxruntime", "--size", "64x48", "--threads",
+        1, "--no-peers", "--no-stream", "--runs", 10, "--clip", make_clip(tmp_path / "in.mp4"),
+        "--json", tmp_path / "a.json", "--roofline", tmp_path / "roof.png",
+        "--plot", tmp_path / "p.png",
+    ) == 2  # fmt: skip
+    assert json.loads((tmp_path / "a.json").read_text())["figures"]["video"] is None
+    assert (tmp_path / "p.png").exists(), "a roof without peaks keeps no other picture away"
+    out, err = capsys.readouterr()
+    assert "negative" in out
+    assert err.count("expected") == 1

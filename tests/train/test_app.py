@@ -88,8 +88,9 @@ def test_the_device_is_found_by_name() -> None:
             ["--recipe", "paper", "--vgg", "none.pth"],
             "none.pth: expected VGG's weights as .pth or .safetensors, found no such file",
         ),
+        (["--vgg", "none.pth"], "--vgg: expected a content loss, found loss.content=0"),
     ],
-    ids=["recipe", "set", "device", "no such card", "time", "checkpoint", "no end", "vgg"],
+    ids=["recipe", "set", "device", "no such card", "time", "checkpoint", "no end", "vgg", "idle"],
 )
 def test_a_bad_option_is_told_in_one_line(
     words: list[str],
@@ -161,6 +162,17 @@ def test_a_printed_recipe_is_one_to_train_with(
     path = tmp_path / "mine.toml"
     path.write_text(capsys.readouterr().out)
     assert load_recipe(str(path)) == load_recipe("paper", ["training.batch=7"])
+
+
+def test_a_preview_does_not_replace_a_photograph(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = min(photos.iterdir())
+    before = photo.read_bytes()
+    assert deblur_train("blur", photos, tmp_path / "set", "--count", 1, "--preview", photo) == 2
+    assert "outside the folder" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+    assert not (tmp_path / "set").exists()
 
 
 @pytest.mark.parametrize("picture", ["set", "set.gif", "none/set.png"])

@@ -111,3 +111,14 @@ def test_what_is_not_gopro_is_told(gopro: Path, tmp_path: Path) -> None:
     with pytest.raises(DeblurError, match="expected sequences with blur/ and sharp/"):
         organize(tmp_path / "other", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_two_files_of_one_name_are_told_before_anything_is_written(tmp_path: Path) -> None:
+    for sequence, name in (("a_b", "c.png"), ("a", "b_c.png")):
+        for kind in ("blur", "sharp"):
+            path = tmp_path / "gopro" / "train" / sequence / kind / name
+            path.parent.mkdir(parents=True)
+            path.write_text("")
+    shutil.copytree(tmp_path / "gopro" / "train" / "a", tmp_path / "gopro" / "test" / "a")
+    with pytest.raises(DeblurError, match="which is"):
+        organize(tmp_path / "gopro", tmp_path / "out")

@@ -173,6 +173,12 @@ def test_the_dense_discriminator_wants_something_to_see() -> None:
         load_recipe("keras", ["data.crop=16", "data.fit=crop"])
 
 
+def test_a_network_s_name_may_come_after_its_settings() -> None:
+    changes = ["generator.blocks=2", "generator.name=resnet"]
+    assert load_recipe("edge", changes) == load_recipe("edge", changes[::-1])
+    assert load_recipe("edge", changes).generator.settings.blocks == 2  # type: ignore[attr-defined]
+
+
 def test_a_file_is_read_and_its_faults_are_named_with_its_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("[training]\nbatch = 3\n")

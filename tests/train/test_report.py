@@ -191,6 +191,31 @@ def test_a_full_disk_leaves_the_earlier_files(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_files_of_others_are_not_replaced(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
+    for name in ("worst.png", "full.json"):
+        (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(DeblurError, match=r"found another's full.json, worst.png"):
+        evaluate_checkpoint(checkpoint, str(photos), tmp_path, limit=1)
+    assert (tmp_path / "worst.png").read_text() == '{"mine": 1}'
+
+
+def test_figures_are_heard_before_they_are_written(
+    checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    heard: list[Report] = []
+    monkeypatch.setattr(whole_file.os, "fsync", no_room)
+    with pytest.raises(DeblurError, match="no space left"):
+        evaluate_checkpoint(checkpoint, str(photos), tmp_path, limit=1, hear=heard.append)
+    assert len(heard) == 1
+
+
+def test_names_are_shown_as_they_are() -> None:
+    assert "a [bold]x.png" in drawn(Report((score("a [bold]x.png"),)))
+
+
 def drawn(report: Report) -> str:
     text = io.StringIO()
     Console(width=160, file=text).print(report_table(report))

@@ -432,6 +432,22 @@ def test_workers_end_with_the_program(folder: Path, tmp_path: Path, end: str) ->
         assert (process.returncode, said) == (3, "")
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits are Linux's")
+def test_workers_that_cannot_all_be_started_are_told_and_keep_nobody_waiting(
+    folder: Path, tmp_path: Path
+) -> None:
+    """In a program of its own, whose exit would wait for those that were."""
+    (tmp_path / "wide.png").write_bytes((folder / "wide.png").read_bytes())
+    made = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\nmade ="
+    program = PROGRAM.replace("made =", made).replace("workers=2", "workers=24")
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    last = ended.stderr.splitlines()[-1]
+    assert last.endswith("start again with fewer --workers, or raise the limit: ulimit -n 4096")
+    assert "Too many open files" in last
+
+
 def is_running(pid: int) -> bool:
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
@@ -481,8 +497,13 @@ def test_the_smallest_picture_is_just_large_enough(crop: int, scale: float) -> N
     assert round(smallest * scale) >= crop
     assert round((smallest - 1) * scale) < crop
     assert recipe.smallest(photos) == max(crop, 33)
-    squeezed = SampleSettings(crop=max(33, crop), fit="resize", scale=scale)
+    squeezed = SampleSettings(crop=max(33, crop), fit="resize")
     assert squeezed.smallest(pairs) == max(33, crop)
+
+
+def test_a_squeezed_picture_has_no_other_scale() -> None:
+    with pytest.raises(ValueError, match="scale must be 1 where fit is resize"):
+        SampleSettings(crop=40, fit="resize", scale=0.5)
 
 
 # Seeds and the cache

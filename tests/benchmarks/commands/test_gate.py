@@ -22,7 +22,8 @@ from deblurgan.runtime.errors import DeblurError, Failure
 @pytest.fixture
 def gate(negative: Path) -> Callable[..., int]:
     def run(*words: object, model: Path = negative) -> int:
-        options = ["--model", model, "--size", "64x48", "--backend", "onnxruntime"]
+        options = ["--model", model, "--backend", "onnxruntime"]
+        options += [] if "--clip" in words else ["--size", "64x48"]
         return console.run(bench.app, ["gate", *map(str, [*words, *options])])
 
     return run
@@ -166,6 +167,11 @@ def test_a_file_that_is_none_is_told(
         (["--write-baseline", "b", "--plant", "-5%"], "--plant 5%"),
         (["--write-baseline", "b", "--reference", "moon"], "one of engine, processor"),
         (["--write-baseline", "b", "--clip", "missing.mp4"], "expected a video"),
+        (["--write-baseline", "b", "--plant", "15%"], "--plant: expected --baseline"),
+        (["--write-baseline", "b", "--budget", "inf"], "--budget: expected a number of seconds"),
+        (["--write-baseline", "b", "--frames", "9"], "--frames: expected a clip"),
+        (["--write-baseline", "b", "--clip", "a", "--size", "64x48"], "expected single frames"),
+        (["--write-baseline", "b", "--threads", "4096"], "--threads: expected at most"),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line(

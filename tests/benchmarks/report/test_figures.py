@@ -132,3 +132,25 @@ def test_pictures_at_all_lengths_count_once(results: Path) -> None:
         model["by_length"] = []
     file.write_text(json.dumps(content))
     assert read_all([file]).quality[0].figures.title.endswith("with eval-v1, 2 pictures")
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "wrong"),
+    [
+        ("latency-720p", ("rows", 0, "frame", "p50"), "1e999"),
+        ("latency-720p", ("peaks", 0, "rate"), "0.0"),
+        ("photos", ("models", 0, "by_length", 0, "gain_error"), "-0.1"),
+    ],
+)
+def test_numbers_that_cannot_be_drawn_are_told(
+    name: str, place: tuple[Any, ...], wrong: str, results: Path
+) -> None:
+    file = results / f"{name}.json"
+    content = json.loads(file.read_text())
+    target = content["figures"]
+    for key in place[:-1]:
+        target = target[key]
+    target[place[-1]] = "WRONG"
+    file.write_text(json.dumps(content).replace('"WRONG"', wrong))
+    with pytest.raises(DeblurError, match=name):
+        read_all([file])
