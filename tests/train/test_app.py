@@ -15,7 +15,7 @@ from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train.app import Size, app, parse_time
 from deblurgan.train.checkpoint import load_checkpoint
-from deblurgan.train.devices import find_device
+from deblurgan.train.devices import Devices, find_device, make_fabric
 from deblurgan.train.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +65,8 @@ def test_no_time_at_all_is_told(text: str) -> None:
 
 def test_the_device_is_found_by_name() -> None:
     assert find_device("cpu") == torch.device("cpu")
+    assert find_device("cpu:0").type == "cpu"
+    assert make_fabric(Devices("cpu:0"), load_recipe("edge").training).world_size == 1
     assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 

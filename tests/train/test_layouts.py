@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from deblurgan.train.layouts import (
     Source,
     check_source,
     find_source,
+    hash_files,
     hold_out,
 )
 from deblurgan.train.partners import PairFiles
@@ -337,3 +339,35 @@ def test_what_stops_the_check_stops_it_at_once(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         check_source(photos_of(tmp_path), 16, interrupt)
     assert seen == [1]
+
+
+def test_a_locked_folder_inside_is_told_with_what_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is for all but root, whom nothing is locked for."""
+    write_gopro(tmp_path)
+    iterdir = Path.iterdir
+
+    def locked(folder: Path) -> Iterator[Path]:
+        if folder.name == "train":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with pytest.raises(DeblurError, match=r"train: expected a folder that may be read.*u\+rX"):
+        find_source(str(tmp_path), "train")
+
+
+def test_names_that_are_no_utf8_are_hashed(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        (tmp_path / name).touch()
+    except OSError:
+        pytest.skip("this disk takes UTF-8 alone")
+    assert hash_files([PhotoSource(tmp_path, (PhotoFile(name, tmp_path / name),))])
+
+
+def test_an_empty_name_is_not_this_folder() -> None:
+    for data in ("", "combined:"):
+        with pytest.raises(DeblurError, match="expected a folder, found nothing"):
+            find_source(data, "train")

@@ -501,6 +501,12 @@ def test_a_state_dict_deeper_in_the_file_is_pointed_at(saved: Callable[..., Path
     assert "torch.load('latest_net_G.pth')['model']" in error.remedy
 
 
+def test_the_state_of_a_run_names_the_weights_beside_it(saved: Callable[..., Path]) -> None:
+    error = error_of(saved({"format": "deblurgan-run-1", "generator": {"a": torch.zeros(1)}}))
+    assert error.found == "the state of a run"
+    assert error.remedy.endswith("last.safetensors")
+
+
 @pytest.mark.parametrize("as_zip", [True, False])
 def test_a_pickled_module_is_not_run_but_its_conversion_told(
     saved: Callable[..., Path], as_zip: bool

@@ -212,6 +212,11 @@ def test_figures_are_heard_before_they_are_written(
     assert len(heard) == 1
 
 
+def test_names_that_are_no_utf8_are_written(tmp_path: Path) -> None:
+    write_report(Report((score("caf\udce9.png"),)), tmp_path, {})
+    assert "caf?.png" in (tmp_path / "scores.csv").read_text()
+
+
 def test_names_are_shown_as_they_are() -> None:
     assert "a [bold]x.png" in drawn(Report((score("a [bold]x.png"),)))
 
