@@ -128,16 +128,15 @@ def is_report(path: Path) -> bool:
 
 
 def write_report(report: Report, folder: Path, facts: dict[str, Any]) -> list[Path]:
-    """Write ``scores.csv``; ``full.json`` and ``half.json`` with ``facts``, scores and
-    mean, in which an infinite figure is null; and ``worst.png``, the worst cases'
+    """Write ``full.json`` and ``half.json`` with ``facts``, scores and mean, in which an
+    infinite figure is null; ``scores.csv``; and ``worst.png``, the worst cases'
     contact sheet. Each is whole or not there; the paths come back.
     """
     text = io.StringIO()
     rows = csv.DictWriter(text, [*(field.name for field in fields(Score)), "gain"])
     rows.writeheader()
     rows.writerows({**asdict(score), "gain": score.gain} for score in report.scores)
-    written = [folder / "scores.csv"]
-    write_whole(written[0], text.getvalue().encode(errors="replace"))
+    written = []
     for size in report.sizes:
         document = {
             **facts,
@@ -146,6 +145,8 @@ def write_report(report: Report, folder: Path, facts: dict[str, Any]) -> list[Pa
         }
         written.append(folder / f"{size}.json")
         write_whole(written[-1], (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+    written.append(folder / "scores.csv")
+    write_whole(written[-1], text.getvalue().encode(errors="replace"))
     if report.worst:
         pairs = [
             replace(case.pair, name=f"{case.pair.name}, {case.score.size} size")
