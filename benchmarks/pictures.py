@@ -19,7 +19,14 @@ from deblurgan.train.evaluation import (
     evaluation_pairs,
     spread,
 )
-from deblurgan.train.layouts import PairSource, PhotoSource, Source, check_source, find_source
+from deblurgan.train.layouts import (
+    PairSource,
+    PhotoSource,
+    Source,
+    check_gamma,
+    check_source,
+    find_source,
+)
 
 Kind = Literal["pairs", "photos", "sharp"]
 
@@ -111,4 +118,6 @@ def find_pictures(
             found="photographs alone",
             remedy=f"to blur them, give them as --photos {source.path}",
         )
+    if gamma:
+        check_gamma(source)
     return Pictures(kind, source, size, limit, all_lengths)

@@ -209,7 +209,7 @@ def blur(
     output: Annotated[
         Path, typer.Argument(metavar="OUT", help="A new folder, for blur/ and sharp/.")
     ],
-    count: Annotated[int, typer.Option(min=1, help="How many pairs.")],
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many pairs.")],
     method: Annotated[
         Method,
         typer.Option(

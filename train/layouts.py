@@ -133,6 +133,18 @@ def reading(folder: Path) -> Iterator[None]:
         ) from None
 
 
+def check_gamma(source: Source) -> None:
+    """Raise ``DeblurError`` for what has no ``blur_gamma`` to take."""
+    layout = source.layout if isinstance(source, PairSource) else "sharp"
+    if layout != "gopro":
+        raise DeblurError(
+            "--gamma",
+            expected="GOPRO_Large, which has a blur_gamma",
+            found=f"{source.path}, of the layout {layout}",
+            remedy="leave it out",
+        )
+
+
 def left_out(source: Source) -> list[str]:
     """What is in its folder and is not read, a line for each kind."""
     lines = list[str]()

@@ -345,7 +345,7 @@ def read_document(name: str) -> dict[str, Any]:
             found=(error.strerror or str(error)).lower(),
             remedy=f"write one with: deblur-train recipe edge > {Path(name).stem}.toml",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not in TOML alone: 5,000 digits, or brackets
         raise DeblurError(
             name,
             expected="a recipe in TOML",
@@ -375,7 +375,7 @@ def apply_change(document: dict[str, Any], change: str) -> None:
         return  # parse_recipe() says what is wrong
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     if table in NETWORKS and key == "name" and values.get("name") != value:
         values.clear()  # the settings were the other network's

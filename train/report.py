@@ -35,7 +35,13 @@ from deblurgan.train.evaluation import (
     evaluate,
     evaluation_pairs,
 )
-from deblurgan.train.layouts import PhotoSource, check_source, find_source, picture_names
+from deblurgan.train.layouts import (
+    PhotoSource,
+    check_gamma,
+    check_source,
+    find_source,
+    picture_names,
+)
 from deblurgan.train.metrics import SSIM_WINDOW
 
 SHEET = "worst.png"
@@ -67,6 +73,8 @@ def evaluate_checkpoint(
     loaded = load_checkpoint(checkpoint)
     generator = loaded.generator.to(device or "cpu")
     source = find_source(data, "test", gamma=gamma)
+    if gamma:
+        check_gamma(source)
     names = picture_names(source)
     trained_on = loaded.training.get("data")
     known = set(names).intersection(trained_on if isinstance(trained_on, list) else ())

@@ -84,7 +84,7 @@ def detection_command(
     from deblurgan.runtime.whole_file import make_folder
 
     check_json_target(json_file)
-    kind, folder = choose_pictures("detection", {"pairs": pairs, "photos": photos}, gamma)
+    kind, folder = choose_pictures("detection", {"pairs": pairs, "photos": photos})
     pictures = find_pictures(kind, folder, limit=limit, gamma=gamma)
     detect = Detector(detector, score=min(score, *SCORES), overlap=nms)
     if pictures_folder is not None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 
 if TYPE_CHECKING:
@@ -33,9 +32,9 @@ GammaOption = Annotated[bool, typer.Option("--gamma", help="Take GoPro's blur_ga
 
 
 def choose_pictures(
-    command: str, folders: dict[Kind, str | Path | None], gamma: bool
+    command: str, folders: dict[Kind, str | Path | None]
 ) -> tuple[Kind, str | Path]:
-    """The one folder that was given, and what it is given as; ``gamma`` is of pairs alone."""
+    """The one folder that was given, and what it is given as."""
     given = [(kind, folder) for kind, folder in folders.items() if folder is not None]
     if len(given) != 1:
         *others, last = (f"--{kind}" for kind in folders)
@@ -45,7 +44,4 @@ def choose_pictures(
             found=str(len(given)),
             remedy=f"see deblur-bench {command} --help",
         )
-    kind, folder = given[0]
-    if kind != "pairs":
-        console.refuse_idle({"--gamma": gamma or None}, "GoPro's --pairs", f"--{kind}")
-    return kind, folder
+    return given[0]

@@ -115,9 +115,7 @@ def quality_command(
     for target in (worst, curve):
         if target is not None:
             check_new_file(target, ".png", overwrite=True)
-    kind, folder = choose_pictures(
-        "quality", {"pairs": pairs, "photos": photos, "sharp": sharp}, gamma
-    )
+    kind, folder = choose_pictures("quality", {"pairs": pairs, "photos": photos, "sharp": sharp})
     if all_lengths and kind != "photos":
         raise DeblurError(
             "--all-lengths",

@@ -198,13 +198,13 @@ def test_an_earlier_result_is_replaced(pairs: Path, negative: Path, tmp_path: Pa
     assert deblur_bench(*words) == deblur_bench(*words) == 0
 
 
-def test_gamma_is_of_pairs_alone(
+def test_gamma_is_of_gopro_alone(
     pairs: Path, negative: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("skimage")
-    words = ["--photos", pairs / "sharp", "--model", negative, "--gamma"]
-    assert deblur_bench("quality", *words) == 2
-    assert "--gamma: expected GoPro's --pairs, found --photos" in capsys.readouterr().err
+    for kind, folder in (("photos", pairs / "sharp"), ("pairs", pairs)):
+        assert deblur_bench("quality", f"--{kind}", folder, "--model", negative, "--gamma") == 2
+        assert "--gamma: expected GOPRO_Large" in capsys.readouterr().err
 
 
 def test_figures_that_cannot_be_written_are_shown(

@@ -193,6 +193,17 @@ def test_a_file_is_read_and_its_faults_are_named_with_its_name(tmp_path: Path) -
         load_recipe(str(tmp_path / "none.toml"))
 
 
+@pytest.mark.parametrize("text", ["[" * 5000, "a = 1" + "1" * 5000])
+def test_what_the_parser_itself_cannot_take_is_a_fault_of_the_file(
+    text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(DeblurError, match="expected a recipe in TOML"):
+        load_recipe(str(tmp_path / "mine.toml"))
+    with pytest.raises(DeblurError, match=r"training\.seed"):
+        load_recipe("edge", [f"training.seed={text[4:]}"])
+
+
 def test_differences_name_each_value_that_changed() -> None:
     before = recipe_document(load_recipe("edge"))
     after = load_recipe("edge", ["training.batch=3", "data.flips=none"])

@@ -191,6 +191,11 @@ def test_a_full_disk_leaves_the_earlier_files(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_gamma_is_of_gopro_alone(checkpoint: Path, photos: Path) -> None:
+    with pytest.raises(DeblurError, match="expected GOPRO_Large, which has a blur_gamma"):
+        evaluate_checkpoint(checkpoint, str(photos), limit=1, gamma=True)
+
+
 def test_files_of_others_are_not_replaced(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     for name in ("worst.png", "full.json"):
         (tmp_path / name).write_text('{"mine": 1}')
