@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -54,10 +55,9 @@ def names_of(runs: list[Path]) -> list[str]:
     """The folders' names, and where that is not enough the parents' before them. A legend
     leaves out what begins with an underscore.
     """
-    paths = [run.resolve() for run in runs]
-    names = [path.name for path in paths]
-    names = tell_apart(names, [f"{path.parent.name}/{path.name}" for path in paths])
-    return [name.lstrip("_") or name for name in names]
+    paths = [Path(os.path.abspath(run)) for run in runs]
+    longer = [f"{path.parent.name}/{path.name}".lstrip("_") for path in paths]
+    return tell_apart([path.name.lstrip("_") for path in paths], longer)
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

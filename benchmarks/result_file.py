@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -56,11 +55,11 @@ def write_result(path: Path | None, kind: str, figures: dict[str, Any]) -> None:
 
 
 def without_folders(word: str) -> str:
-    """``--json=results/a.json`` as ``--json=a.json``, ``combined:data/a`` as ``combined:a``."""
-    said = re.match(r"(?:--[\w-]+=)?(?:\w+:)?", word)
-    assert said is not None
-    rest = word[said.end() :]
-    return said[0] + (Path(rest).name if "/" in rest else rest)
+    """``--json=results/a.json`` as ``--json=a.json``."""
+    option, equals, value = word.partition("=")
+    if not option.startswith("--"):
+        option, equals, value = "", "", word
+    return option + equals + (Path(value).name if "/" in value else value)
 
 
 def without_infinity(value: Any) -> Any:

@@ -54,17 +54,6 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def check_outside(path: Path, folder: Path) -> None:
-    """Raise ``DeblurError`` for a file that is there and in ``folder``, whose pictures are read."""
-    if path.exists() and folder.resolve() in path.resolve().parents:
-        raise DeblurError(
-            path,
-            expected="a picture's name outside the folder that is read",
-            found=f"a file in {folder}",
-            remedy="choose another folder",
-        )
-
-
 def check_new_file(path: Path, ending: str, overwrite: bool, why: str = "") -> None:
     """Before the work: refuse a name that its result could not get, or must not.
 

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.whole_file import check_outside
 
 if TYPE_CHECKING:
     from deblurgan.train.evaluation import Report
@@ -231,7 +230,7 @@ def blur(
     """
     console.require("train", *MODULES)
     from deblurgan.runtime.image_file import save_image
-    from deblurgan.train.layouts import find_source
+    from deblurgan.train.layouts import check_not_read, find_source
     from deblurgan.train.preview import preview as draw
     from deblurgan.train.synthesis import write_pair_set
 
@@ -239,7 +238,7 @@ def blur(
         check_preview(preview)
     source = find_source(photos, "train")
     if preview is not None:
-        check_outside(preview, source.path)
+        check_not_read(preview, source)
     with console.watching("written") as watch:
         write_pair_set(source, output, count=count, seed=seed, method=method.value, watch=watch)
     if preview is not None:

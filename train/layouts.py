@@ -125,12 +125,29 @@ def reading(folder: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         locked = Path(error.filename or folder)
+        # What may not be entered is told of a name in it, there or not.
+        while locked != folder and not os.access(locked.parent, os.R_OK | os.X_OK):
+            locked = locked.parent
         raise DeblurError(
             locked,
             expected="a folder that may be read",
             found="permission denied",
             remedy=f"allow it with: chmod -R u+rX {shlex.quote(str(folder))}",
         ) from None
+
+
+def check_not_read(target: Path, source: Source) -> None:
+    """Raise ``DeblurError`` for a name to write to that one of the source's files has, or
+    leads to.
+    """
+    files = (*files_of(source), *source.held_out)
+    if target.exists() and any(target.samefile(p) for file in files for p in paths_of(file)):
+        raise DeblurError(
+            target,
+            expected="another name than those of the pictures that are read",
+            found=f"one of {source.path}",
+            remedy="choose another name",
+        )
 
 
 def check_gamma(source: Source) -> None:

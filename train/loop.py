@@ -254,7 +254,8 @@ def open_data(fabric: Fabric, recipe: Recipe, names: list[str]) -> Data:
 def validation_pairs(source: Source, recipe: Recipe, limit: int) -> Iterator[EvaluationPair]:
     """At most ``limit`` centres of held-out pairs; photographs come at all lengths of blur."""
     if isinstance(source, PairSource):
-        return evaluation_pairs(source, side=VALIDATION_SIDE, scale=recipe.data.scale, limit=limit)
+        scale = recipe.data.scale if recipe.data.fit == "crop" else 1.0
+        return evaluation_pairs(source, side=VALIDATION_SIDE, scale=scale, limit=limit)
     limit = max(1, limit // len(EVAL_V1.lengths))
     return evaluation_pairs(source, side=VALIDATION_SIDE, limit=limit, all_lengths=True)
 

@@ -12,10 +12,12 @@ import hashlib
 import itertools
 import math
 import multiprocessing
+import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any, ClassVar, Literal
 
@@ -72,8 +74,6 @@ class SampleSettings:
             raise ValueError(f"crop must be at least {SMALLEST_PICTURE} where fit is resize")
         if not 0.01 <= self.scale <= 1:
             raise ValueError("scale must be at least 0.01 and at most 1")
-        if self.fit == "resize" and self.scale != 1:
-            raise ValueError("scale must be 1 where fit is resize, which has its own")
         if self.reuse < 1:
             raise ValueError("reuse must be at least 1")
         if any(share < 1 for share in self.mixture):
@@ -286,7 +286,7 @@ def worked(parts: Parts, first: int, workers: int) -> Generator[Tensor, None, No
         sampler=itertools.count(first),
         num_workers=workers,
         prefetch_factor=PREFETCH,
-        worker_init_fn=use_one_core,
+        worker_init_fn=partial(begin_worker, os.getpid()),
         generator=torch.Generator(),  # else it draws a seed from the global one
         multiprocessing_context="fork" if sys.platform == "linux" else None,
     )
@@ -325,9 +325,14 @@ def no_worker(error: Exception, otherwise: str) -> DeblurError:
     )
 
 
-def use_one_core(_: int) -> None:
-    """Of OpenCV; PyTorch's threads are DataLoader's business, who leaves a worker one."""
+def begin_worker(parent: int, _: int) -> None:
+    """On one core of OpenCV's; PyTorch's threads are DataLoader's business, who leaves a
+    worker one. From now on a worker misses a parent that is killed; one killed before it
+    would be taken for whoever adopts the worker, and be waited for for ever.
+    """
     cv2.setNumThreads(0)
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 def kill(processes: Iterable[BaseProcess]) -> None:

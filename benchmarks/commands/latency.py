@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +28,16 @@ from deblurgan.runtime.model_store import DEFAULT, find_model
 from deblurgan.runtime.whole_file import check_new_file, write_whole
 
 Repeated = list[str] | None
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is written; ``pictures`` by what they show."""
+
+    json: Path | None
+    csv: Path | None
+    action: Path | None
+    pictures: dict[str, Path | None]
 
 
 def latency_command(
@@ -159,8 +171,8 @@ def latency_command(
     checkpoints = load_generators(generators)
     with tempfile.TemporaryDirectory(prefix="deblurgan-") as folder:
         models = model or ([] if precision else [DEFAULT])
-        check_names_differ("--model", {find_model(name).path: name for name in models})
-        check_names_differ("--checkpoint", {Path(name): name for name in checkpoint or []})
+        check_rows_differ("--model", {row_of_model(name): name for name in models})
+        check_rows_differ("--checkpoint", {(Path(n), Path(n).stem): n for n in generators})
         exported = {name: checkpoints[name] for name in checkpoint or []}
         models = [*models, *export_models(exported, precision or [], Path(folder))]
         choice = Choice(
@@ -180,31 +192,47 @@ def latency_command(
                 workloads, peaks, Budget(runs, seconds), Costs(checkpoints), watch
             )
         video = None
+        files = Files(json_file, csv_file, action, pictures)
         try:
             if clip is not None:
                 video = measure_video(clip, models[0], chosen_backends[0])
-        finally:
-            # Whatever fails now, what took so long to measure is not to be lost.
-            try:
-                write_result(json_file, "latency", figures(found, video))
-                write_tables(found, csv_file, action)
-                draw(found, pictures)
-            finally:
-                show(found, video)
+        except BaseException:
+            tell(found, None, files)
+            raise
+        failures = tell(found, video, files)
+        if failures:
+            raise failures[0]
     if not any(row.frame is not None for row in found.rows):
         raise typer.Exit(console.OUR_FAILURE)
 
 
-def write_tables(found: Any, csv_file: Path | None, action: Path | None) -> None:
+def tell(found: Any, video: Any, files: Files) -> list[DeblurError]:
+    """Write and show all that can be: what took so long to measure is not to be lost to a
+    full disk, or to a picture without a row for it. What could not be written comes back.
+    """
     from deblurgan.benchmarks.latency_tables import to_action, to_csv
 
-    for path, made in ((csv_file, to_csv), (action, to_action)):
-        if path is not None:
-            write_whole(path, made(found.rows).encode())
+    tables = ((files.csv, to_csv), (files.action, to_action))
+    writers = [
+        partial(write_result, files.json, "latency", figures(found, video)),
+        *(partial(write_table, found, path, made) for path, made in tables if path is not None),
+        *(partial(draw, found, name, path) for name, path in files.pictures.items() if path),
+    ]
+    failures = []
+    for write in writers:
+        try:
+            write()
+        except DeblurError as failure:
+            failures.append(failure)
+    show(found, video)
+    return failures
 
 
-def draw(found: Any, pictures: dict[str, Path | None]) -> None:
-    """All that can be drawn; raises ``DeblurError`` for the first that can't."""
+def write_table(found: Any, path: Path, made: Callable[[Any], str]) -> None:
+    write_whole(path, made(found.rows).encode())
+
+
+def draw(found: Any, name: str, path: Path) -> None:
     from deblurgan.benchmarks.drawing import to_png
     from deblurgan.benchmarks.latency_plots import draw_latency, draw_scaling
     from deblurgan.benchmarks.roofline import draw_roofline
@@ -214,15 +242,7 @@ def draw(found: Any, pictures: dict[str, Path | None]) -> None:
         "roofline": lambda: draw_roofline(found.rows, found.peaks),
         "scaling": lambda: draw_scaling(found.rows),
     }
-    failures = []
-    for name, path in pictures.items():
-        try:
-            if path is not None:
-                write_whole(path, to_png(drawn[name]()))
-        except DeblurError as failure:
-            failures.append(failure)
-    if failures:
-        raise failures[0]
+    write_whole(path, to_png(drawn[name]()))
 
 
 def show(found: Any, video: Any) -> None:
@@ -288,11 +308,17 @@ def check_names(option: str, given: list[str], known: tuple[str, ...]) -> None:
             )
 
 
-def check_names_differ(option: str, files: dict[Path, str]) -> None:
-    """Rows are told apart by the file's name without its ending."""
-    stems = dict[str, str]()
-    for path, name in files.items():
-        other = stems.setdefault(path.stem, name)
+def row_of_model(name: str) -> tuple[Path, object]:
+    """A model's file, and what its rows go by."""
+    model = find_model(name)
+    return model.path, (model.path.stem, model.path.suffix, model.card.precision)
+
+
+def check_rows_differ(option: str, files: dict[tuple[Path, object], str]) -> None:
+    """Refuse files whose rows would have one name."""
+    rows = dict[object, str]()
+    for (_, row), name in files.items():
+        other = rows.setdefault(row, name)
         if other != name:
             raise DeblurError(
                 option,

@@ -53,7 +53,8 @@ def check_json_target(path: Path | None) -> None:
 def may_be_replaced(path: Path) -> bool:
     """No model, clip or picture: what is there begins as JSON does, or is empty."""
     with suppress(OSError), path.open("rb") as there:
-        return there.read(64).lstrip()[:1] in (b"", b"{")
+        start = there.read(64)
+        return start.lstrip()[:1] in (b"", b"{") and b"\0" not in start
     return True
 
 

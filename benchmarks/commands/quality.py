@@ -105,7 +105,8 @@ def quality_command(
     from deblurgan.benchmarks.quality_curve import check_lengths, draw_quality_curve
     from deblurgan.benchmarks.worst import WorstCrops
     from deblurgan.runtime.image_file import save_image
-    from deblurgan.runtime.whole_file import check_new_file, check_outside, write_whole
+    from deblurgan.runtime.whole_file import check_new_file, write_whole
+    from deblurgan.train.layouts import check_not_read
     from deblurgan.train.metrics import SSIM_WINDOW
 
     check_json_target(json_file)
@@ -128,7 +129,7 @@ def quality_command(
     )
     for target in (worst, curve):
         if target is not None:
-            check_outside(target, pictures.source.path)
+            check_not_read(target, pictures.source)
     if curve is not None:
         check_lengths(pictures)
     worst_crops = WorstCrops(crops or CROPS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,15 +181,29 @@ def test_what_cannot_be_measured_or_written_is_told_before_the_work(
 
 
 def test_what_is_measured_is_not_drawn_over(
-    pairs: Path, negative: Path, capsys: pytest.CaptureFixture[str]
+    pairs: Path, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("skimage")
-    photo = pairs / "sharp" / "0.png"
+    photo, link = pairs / "sharp" / "0.png", tmp_path / "linked" / "0.png"
+    link.parent.mkdir()
+    link.symlink_to(photo)
     before = photo.read_bytes()
-    words = ["quality", "--photos", pairs / "sharp", "--model", negative, "--worst", photo]
-    assert deblur_bench(*words) == 2
-    assert "expected a picture's name outside the folder" in capsys.readouterr().err
+    for folder, target in ((photo.parent, photo), (link.parent, link), (link.parent, photo)):
+        words = ["quality", "--photos", folder, "--model", negative, "--worst", target]
+        assert deblur_bench(*words) == 2
+        assert "expected another name than those of the pictures" in capsys.readouterr().err
     assert photo.read_bytes() == before
+    assert link.is_symlink()
+
+
+def test_what_was_drawn_beside_the_pictures_is_drawn_anew(
+    pairs: Path, negative: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("skimage")
+    folder = shutil.copytree(pairs, tmp_path / "pairs")
+    words = ["--no-cw-ssim", "--model", negative, "--worst", folder / "worst.png"]
+    for _ in range(2):
+        assert deblur_bench("quality", "--pairs", folder, *words) == 0
 
 
 def test_an_earlier_result_is_replaced(pairs: Path, negative: Path, tmp_path: Path) -> None:

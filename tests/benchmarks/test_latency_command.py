@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deblurgan.benchmarks import app as bench
+from deblurgan.benchmarks.commands.latency import row_of_model
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 
@@ -123,6 +124,9 @@ def test_models_of_one_name_are_told(
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
     paths = [write_negative(tmp_path / folder / "m.onnx") for folder in ("a", "b")]
+    rows = [row_of_model(str(path)) for path in paths]
+    assert rows[0] != rows[1]
+    assert rows[0][1] == rows[1][1]
     words = [word for path in paths for word in ("--model", path)]
     assert deblur_bench("latency", "--no-peers", *words) == 2
     assert "--model: expected files whose names differ" in capsys.readouterr().err
@@ -152,4 +156,5 @@ def test_rows_are_not_lost_to_what_comes_after_them(
     assert (tmp_path / "p.png").exists(), "a roof without peaks keeps no other picture away"
     out, err = capsys.readouterr()
     assert "negative" in out
+    assert err.startswith("clip: expected a frame"), "the first failure is the one to tell"
     assert err.count("expected") == 1

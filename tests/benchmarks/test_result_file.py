@@ -14,8 +14,10 @@ from deblurgan.benchmarks.result_file import without_folders
         ("a/b.json", "b.json"),
         ("photos/", "photos"),
         ("--json=/home/me/b.json", "--json=b.json"),
-        ("combined:/home/me/set", "combined:set"),
-        ("--pairs=combined:a/set", "--pairs=combined:set"),
+        ("combined:/home/me/set", "set"),
+        ("secret:a/set", "set"),
+        ("--pairs=secret:a/set", "--pairs=set"),
+        ("https://example.org/a/b.png", "b.png"),
         ("--size=64x48", "--size=64x48"),
     ],
 )

@@ -172,7 +172,7 @@ def test_a_preview_does_not_replace_a_photograph(
     photo = min(photos.iterdir())
     before = photo.read_bytes()
     assert deblur_train("blur", photos, tmp_path / "set", "--count", 1, "--preview", photo) == 2
-    assert "outside the folder" in capsys.readouterr().err
+    assert "another name than those of the pictures" in capsys.readouterr().err
     assert photo.read_bytes() == before
     assert not (tmp_path / "set").exists()
 

@@ -448,6 +448,15 @@ def test_workers_that_cannot_all_be_started_are_told_and_keep_nobody_waiting(
     assert "Too many open files" in last
 
 
+def test_a_worker_whose_parent_was_killed_before_it_began_ends() -> None:
+    code = "from deblurgan.train.samples import begin_worker as b; import os; b({}, 0); print(1)"
+    for parent, said in (("os.getppid()", "1\n"), ("0", "")):
+        ended = subprocess.run(
+            [sys.executable, "-c", code.format(parent)], capture_output=True, text=True, timeout=60
+        )
+        assert (ended.returncode, ended.stdout) == (0, said)
+
+
 def is_running(pid: int) -> bool:
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
@@ -497,13 +506,8 @@ def test_the_smallest_picture_is_just_large_enough(crop: int, scale: float) -> N
     assert round(smallest * scale) >= crop
     assert round((smallest - 1) * scale) < crop
     assert recipe.smallest(photos) == max(crop, 33)
-    squeezed = SampleSettings(crop=max(33, crop), fit="resize")
+    squeezed = SampleSettings(crop=max(33, crop), fit="resize", scale=scale)
     assert squeezed.smallest(pairs) == max(33, crop)
-
-
-def test_a_squeezed_picture_has_no_other_scale() -> None:
-    with pytest.raises(ValueError, match="scale must be 1 where fit is resize"):
-        SampleSettings(crop=40, fit="resize", scale=0.5)
 
 
 # Seeds and the cache
