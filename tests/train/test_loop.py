@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from torch import Tensor
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.train import devices, keeper, loop
 from deblurgan.train.checkpoint import load_checkpoint, save_checkpoint, weights_sha256
+from deblurgan.train.layouts import find_source
 from deblurgan.train.loop import (
     Run,
     schedule_factor,
@@ -714,3 +716,15 @@ def test_signals_are_only_noted_and_then_as_before() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
         assert stopped()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(("fit", "width"), [("crop", 40), ("resize", 80)])
+def test_held_out_pairs_have_the_scale_that_training_s_have(
+    fit: str, width: int, tmp_path: Path
+) -> None:
+    for kind in ("blur", "sharp"):
+        (tmp_path / kind).mkdir()
+        cv2.imwrite(str(tmp_path / kind / "0.png"), np.zeros((60, 80, 3), np.uint8))
+    recipe = load_recipe("paper", [f"data.fit={fit}", "data.scale=0.5"])
+    (pair,) = loop.validation_pairs(find_source(str(tmp_path), "train"), recipe, 1)
+    assert pair.sharp.shape[-1] == width
