@@ -15,6 +15,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from deblurgan.runtime.contract import INPUT, OUTPUT, ModelCard
@@ -22,6 +23,10 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.tensorrt.bindings import find_bindings
 from deblurgan.runtime.tensorrt.builder import check_targets
 from deblurgan.runtime.tensorrt.device import find_device
+
+# A slow disk, or the other file of tests, is no fault of what is tested.
+settings.register_profile("without a clock", settings(), deadline=None)
+settings.load_profile("without a clock")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

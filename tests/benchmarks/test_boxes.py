@@ -45,7 +45,7 @@ def test_boxes_without_area_overlap_not_even_themselves() -> None:
     assert intersection_over_union(np.zeros((0, 4)), empty).shape == (0, 1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(boxes, boxes)
 def test_overlaps_are_shares_and_the_same_from_both_sides(
     some: np.ndarray[tuple[int, int], np.dtype[np.float64]],
@@ -88,7 +88,7 @@ def test_nothing_stays_nothing() -> None:
     assert len(suppress(detections(), 0.5)) == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(boxes, st.floats(0.05, 0.95), st.integers(0, 99))
 def test_no_two_that_stay_overlap_and_all_that_go_overlap_a_better_one(
     some: np.ndarray[tuple[int, int], np.dtype[np.float64]], overlap: float, seed: int

@@ -58,7 +58,7 @@ def slowed(processes: list[Process], factor: float) -> list[Process]:
     return [Process(tuple(factor * t for t in p.work), p.reference) for p in processes]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), factor=st.floats(0.01, 100))
 def test_a_machine_of_another_speed_changes_nothing(seed: int, factor: float) -> None:
     random = np.random.default_rng(seed)
@@ -68,7 +68,7 @@ def test_a_machine_of_another_speed_changes_nothing(seed: int, factor: float) ->
     assert (other.low, other.high) == pytest.approx((one.low, one.high))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 10_000),
     less=st.floats(0.8, 1.3),
@@ -84,7 +84,7 @@ def test_more_slowdown_is_never_a_better_outcome(
     assert ORDER.index(outcomes[0]) <= ORDER.index(outcomes[1])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), most=st.floats(0, 0.3), more=st.floats(0, 0.3))
 def test_to_allow_more_is_never_a_worse_outcome(seed: int, most: float, more: float) -> None:
     random = np.random.default_rng(seed)

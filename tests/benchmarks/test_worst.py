@@ -42,7 +42,7 @@ def test_the_worst_crop_is_where_the_error_grew_most_not_where_it_is_largest() -
     assert (second.harm, second.error) == pytest.approx((0, 2500), abs=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(8, 300), st.integers(8, 300), st.integers(0, 99))
 def test_crops_lie_inside_and_do_not_overlap(height: int, width: int, seed: int) -> None:
     sharp, blurred, made = (noise(height, width, seed + n) for n in range(3))
@@ -58,7 +58,7 @@ def test_crops_lie_inside_and_do_not_overlap(height: int, width: int, seed: int)
     assert [crop.badness for crop in crops] == sorted((c.badness for c in crops), reverse=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 6), st.integers(0, 6))
 def test_box_means_are_those_of_the_boxes(height: int, width: int, down: int, across: int) -> None:
     values = np.random.default_rng(height * width).random((height + down, width + across))

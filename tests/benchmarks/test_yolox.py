@@ -31,7 +31,7 @@ def test_a_letterbox_keeps_the_ratio_in_the_top_left_corner() -> None:
     assert canvas.shape == (64, 96, 3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([(64, 64), (96, 32), (32, 160)]))
 def test_a_box_comes_back_from_a_letterbox(height: int, width: int, size: tuple[int, int]) -> None:
     picture = np.full((height, width, 3), 255, np.uint8)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deblurgan.export import triton
@@ -234,7 +234,6 @@ def test_tritons_own_protobuf_reads_it(
     assert kind == ("KIND_GPU" if name == "plan" else "KIND_AUTO")
 
 
-@settings(deadline=None)
 @given(most=st.integers(1, 200))
 def test_preferred_batches_are_legal(most: int, negative: Path) -> None:
     served = triton.read_model(negative, most)

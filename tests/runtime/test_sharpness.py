@@ -53,7 +53,7 @@ def compress(picture: Picture, quality: int) -> Picture:
 LEAVES = dead_leaves()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(length=st.integers(6, 24), degrees=st.floats(0, 180))
 @example(length=6, degrees=0)
 @example(length=6, degrees=90)
@@ -126,7 +126,7 @@ def test_where_nothing_shows_an_edge_the_frame_is_not_called_sharp(picture: Pict
     assert not SharpFrames().keeps(picture)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(height=st.integers(1, 240), width=st.integers(1, 320))
 def test_any_size_has_an_answer(height: int, width: int) -> None:
     assert measure_blur(LEAVES[:height, :width]) > 0

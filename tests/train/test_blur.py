@@ -150,7 +150,7 @@ def test_convolution_is_the_sum_over_the_taps(picture: Tensor) -> None:
     assert np.abs(convolve(light, kernel)[0].permute(1, 2, 0).numpy() - expected).max() < 1e-5
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(height=st.integers(40, 90), width=st.integers(40, 90))
 def test_pictures_of_any_size_are_convolved(height: int, width: int) -> None:
     """The transform is longer than the picture; none of that may be seen."""
@@ -274,7 +274,7 @@ def test_the_sampling_grid_is_the_homography_of_centred_pixels(picture: Tensor) 
 # Light
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(gamma=st.floats(1, 2.4), level=st.floats(0.01, 1))
 def test_from_light_undoes_to_light(gamma: float, level: float) -> None:
     picture = torch.full((1, 3, 2, 2), level)
@@ -301,7 +301,7 @@ def test_overexposure_leaves_the_dark_and_lets_white_shine() -> None:
 # The whole degradation
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**31), height=st.integers(40, 70), width=st.integers(40, 70))
 def test_degraded_pictures_have_the_same_shape_and_stay_in_range(
     seed: int, height: int, width: int

@@ -83,7 +83,7 @@ def test_the_same_picture_has_a_dot_and_a_shifted_one_a_dot_beside() -> None:
     assert divmod(int(moved.argmax()), 65) == (35, 27)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(height=st.integers(2, 80), width=st.integers(2, 80))
 def test_kernels_of_small_pictures_are_finite_and_centred(height: int, width: int) -> None:
     sharp = scene(height, width)
@@ -181,7 +181,6 @@ def test_where_nothing_can_be_estimated_the_kernels_stay_dark() -> None:
         assert float((kernel > 40).float().mean()) < 0.02
 
 
-@settings(deadline=None)
 @given(name=st.text(max_size=60), width=st.integers(60, 400))
 def test_names_are_shortened_in_the_middle(name: str, width: int) -> None:
     shown = shorten(name, width)

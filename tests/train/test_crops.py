@@ -58,7 +58,7 @@ def test_every_orientation_is_as_likely(flips: str, count: int) -> None:
     assert ((1, 0, 3, 2) in seen) == (flips != "none")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(height=st.integers(16, 60), width=st.integers(16, 60), side=st.integers(8, 40))
 def test_a_region_is_as_large_as_asked_or_as_the_picture_is(
     height: int, width: int, side: int

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -225,7 +225,6 @@ def test_a_blurs_length_is_in_the_pixels_of_its_picture(picture: Tensor) -> None
     assert pair.scaled(1.0) is pair
 
 
-@settings(deadline=None)
 @given(height=st.integers(1, 9), width=st.integers(1, 9), side=st.integers(1, 12))
 def test_the_centre_is_in_the_middle(height: int, width: int, side: int) -> None:
     plane = torch.arange(height * width).reshape(1, height, width)

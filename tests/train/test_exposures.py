@@ -95,7 +95,7 @@ def test_points_are_followed_to_both_sides_of_the_middle(moving: list[Tensor]) -
     assert np.abs(went[..., 1]).max() < 1.5
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(height=st.integers(33, 90), width=st.integers(33, 90), count=st.integers(2, 4))
 def test_frames_of_any_size_are_exposed(height: int, width: int, count: int) -> None:
     random = torch.Generator().manual_seed(height * width)

@@ -122,7 +122,7 @@ def test_ssim_takes_a_picture_of_one_window() -> None:
     assert ssim(noise(side, side, 1), noise(side, side, 1)) == pytest.approx(1)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(height=st.integers(1, 24), width=st.integers(1, 24), seed=st.integers(0, 99))
 def test_cw_ssim_is_what_pyssim_computed(height: int, width: int, seed: int) -> None:
     a, b = noise(height, width, seed), noise(height, width, seed + 100)

@@ -17,7 +17,7 @@ def gradients(network: nn.Module, seed: int) -> None:
         weight.grad = torch.randn(weight.shape, generator=random)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.integers(1, 40), columns=st.integers(1, 40), seed=st.integers(0, 99))
 def test_a_matrix_becomes_about_orthogonal_and_points_where_it_did(
     rows: int, columns: int, seed: int

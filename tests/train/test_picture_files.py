@@ -182,7 +182,7 @@ def test_half_the_size_is_the_mean_of_four_pixels(picture: Tensor) -> None:
     assert torch.equal(scale_picture(picture, 1.0), picture)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(height=st.integers(1, 120), width=st.integers(1, 200))
 def test_a_picture_is_brought_to_any_size(height: int, width: int) -> None:
     ramp = torch.arange(160).repeat(3, 96, 1).to(torch.uint8)

@@ -232,7 +232,7 @@ def test_regions_are_renewed_evenly(photos: PhotoSource, numbered: list[int]) ->
     assert max(made[BATCHES_OF_LANES:]) <= 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(batch=st.integers(1, 6), ratio=st.sampled_from([(1, 1), (2, 1), (1, 3), (3, 2)]))
 def test_a_batch_never_shows_a_region_twice(batch: int, ratio: tuple[int, int]) -> None:
     photos = PhotoSource(Path("photos"), (PhotoFile("a", Path("a")), PhotoFile("b", Path("b"))))
@@ -263,7 +263,7 @@ def mixed(folder: Path, ratio: tuple[int, int], **options: Any) -> Samples:
     return make(*sources, blur=BLURRED, mixture=ratio, batch=4, **options)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(
     order=st.permutations(range(64)),
     ratio=st.sampled_from([(1, 1), (2, 1)]),
@@ -297,7 +297,7 @@ def test_batches_are_the_same_for_any_number_of_workers(folder: Path, workers: i
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(world=st.sampled_from([1, 2, 4]), first=st.integers(0, 12))
 def test_ranks_share_a_batch_out(folder: Path, world: int, first: int) -> None:
     parts = [

@@ -81,7 +81,7 @@ def noise() -> Tensor:
 
 
 @given(height=st.integers(3, 40), width=st.integers(3, 40), seed=st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_bands_make_up_the_picture(height: int, width: int, seed: int) -> None:
     picture = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed))
     bands = pyramid(picture)

@@ -40,9 +40,7 @@ def test_frames_in_flight_do_not_mix(negative: Path) -> None:
 
 
 @given(width=st.integers(16, 70), height=st.integers(16, 70), seed=st.integers(0, 99))
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_makes_the_picture_of_the_plain_engine(width: int, height: int, seed: int) -> None:
     model = find_model()
     frame = np.random.RandomState(seed).randint(0, 256, (1, height, width, 3)).astype(np.uint8)

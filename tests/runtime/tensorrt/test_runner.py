@@ -127,7 +127,6 @@ def test_any_thread_may_run_and_close(plan: Path, fakes: Any) -> None:
 @given(seed=st.integers(0, 2**32 - 1), in_flight=st.integers(1, 4))
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_frames_do_not_mix_whichever_stream_is_ahead(

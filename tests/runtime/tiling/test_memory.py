@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from deblurgan.runtime import DeblurError
@@ -45,7 +45,6 @@ def test_anything_else_is_refused_with_how_to_write_it(text: str) -> None:
         parse_memory(text)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=8))
 def test_no_text_breaks_the_reader(text: str) -> None:
     with contextlib.suppress(DeblurError):

@@ -56,7 +56,7 @@ def noise(width: int, height: int) -> Frames:
     return np.random.default_rng(width + height).integers(0, 256, (1, height, width, 3), np.uint8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(length=st.integers(16, 5000), extra=st.integers(0, 900), stride=STRIDES)
 def test_weights_add_up_to_one_everywhere(length: int, extra: int, stride: int) -> None:
     cuts = cut(length, smallest_side(stride) + extra, stride)
@@ -67,7 +67,7 @@ def test_weights_add_up_to_one_everywhere(length: int, extra: int, stride: int) 
     assert (total == WHOLE).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(length=st.integers(16, 5000), extra=st.integers(0, 900), stride=STRIDES)
 def test_tiles_are_no_larger_than_asked_aligned_and_share_enough(
     length: int, extra: int, stride: int
@@ -83,7 +83,7 @@ def test_tiles_are_no_larger_than_asked_aligned_and_share_enough(
     assert (steps > 0).all()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     width=st.integers(16, 1000),
     height=st.integers(16, 800),

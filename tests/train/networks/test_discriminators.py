@@ -83,7 +83,7 @@ def test_patch_scores_of_the_papers_crop_are_a_map_of_logits() -> None:
     assert scores.max() > 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(height=st.integers(16, 50), width=st.integers(16, 50))
 @torch.no_grad()
 def test_patch_scores_come_of_any_size(height: int, width: int) -> None:
@@ -214,7 +214,7 @@ def same_convolution(picture: NDArray[Any], kernel: NDArray[Any], stride: int) -
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(height=st.integers(1, 13), width=st.integers(1, 13), stride=st.sampled_from([1, 2]))
 @torch.no_grad()
 def test_same_padding_is_tensorflows(height: int, width: int, stride: int) -> None:

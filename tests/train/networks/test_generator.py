@@ -63,7 +63,7 @@ def test_there_is_a_tiny_one_of_each() -> None:
 
 
 @pytest.mark.parametrize("name", TINY_GENERATORS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(height=st.integers(16, 70), width=st.integers(16, 70), count=st.integers(1, 3))
 @torch.no_grad()
 def test_any_height_and_width_come_back(name: str, height: int, width: int, count: int) -> None:

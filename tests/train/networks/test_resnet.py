@@ -202,7 +202,7 @@ def test_nearest_upsampling_convolves_each_pixel_twice_over() -> None:
 
 
 @pytest.mark.parametrize(("alignment", "before"), [("centre", 1), ("tensorflow", 0)])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(height=st.integers(1, 4), width=st.integers(1, 4))
 @torch.no_grad()
 def test_strided_convolutions_begin_where_they_are_aligned(

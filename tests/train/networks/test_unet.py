@@ -137,7 +137,7 @@ def test_the_smallest_picture_is_the_one_that_reflection_can_fill_up(
             generator(noise(1, 3, smallest - 1, smallest))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(downs=st.integers(2, 6), further=st.tuples(st.integers(0, 80), st.integers(0, 80)))
 @torch.no_grad()
 def test_any_size_from_the_smallest_comes_back(downs: int, further: tuple[int, int]) -> None:
