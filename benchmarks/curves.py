@@ -9,8 +9,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from deblurgan.benchmarks.commands.models import tell_apart
 from deblurgan.benchmarks.drawing import new_figure
+from deblurgan.benchmarks.labels import tell_apart
 from deblurgan.runtime.errors import DeblurError
 
 LOSSES = ("content", "pixel")  # of those a run has, the first is drawn

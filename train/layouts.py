@@ -23,6 +23,7 @@ from typing import Literal, TypeVar
 from torch import Tensor
 
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.targets import is_same
 from deblurgan.train.clips import CLIP_SUFFIXES, list_frames, read_frame, read_frames
 from deblurgan.train.partners import PairFiles, match_partners, size_text
 from deblurgan.train.picture_files import (
@@ -141,7 +142,7 @@ def check_not_read(target: Path, source: Source) -> None:
     leads to.
     """
     files = (*files_of(source), *source.held_out)
-    if target.exists() and any(target.samefile(p) for file in files for p in paths_of(file)):
+    if any(is_same(target, path) for file in files for path in paths_of(file)):
         raise DeblurError(
             target,
             expected="another name than those of the pictures that are read",

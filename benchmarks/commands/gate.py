@@ -136,9 +136,7 @@ def gate_command(
     engine = choose_engine(found, backend)
     found = found.best_for(engine)
     width, height = choose_size(found, size)
-    work = Work(
-        model, engine, width, height, threads, reference, planted=planted,
-    )  # fmt: skip
+    work = Work(model, engine, width, height, threads, reference, planted=planted)
     if clip is not None:
         work = replace(work, clip=clip, frames=check_clip(clip, frames or FRAMES, planted))
     subject = describe(work, found)

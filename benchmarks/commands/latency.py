@@ -15,7 +15,6 @@ from rich.measure import Measurement
 
 from deblurgan.benchmarks.commands.options import (
     JsonOption,
-    check_apart,
     check_json_target,
     check_threads,
     output,
@@ -25,6 +24,7 @@ from deblurgan.runtime import backends, console
 from deblurgan.runtime.contract import PRECISIONS
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT, find_model
+from deblurgan.runtime.targets import check_all_apart
 from deblurgan.runtime.whole_file import check_new_file, write_whole
 
 Repeated = list[str] | None
@@ -141,8 +141,7 @@ def latency_command(
         if path is not None:
             check_new_file(path, ending, overwrite=True)
     check_json_target(json_file)
-    drawn = {f"--{name}": path for name, path in pictures.items()}
-    check_apart({"--json": json_file, "--csv": csv_file, "--action": action, **drawn})
+    check_all_apart(json_file, csv_file, action, *pictures.values())
     check_names("--backend", backend or [], backends.NAMES)
     check_names("--precision", precision or [], PRECISIONS)
     check_names("--peer", peer or [], PEERS)
@@ -168,11 +167,11 @@ def latency_command(
     for count in threads or []:
         check_threads(count, most)
     generators = list(dict.fromkeys([*([PAPER] if peers else []), *(checkpoint or [])]))
+    check_rows_differ("--checkpoint", {(Path(n), Path(n).stem): n for n in generators})
     checkpoints = load_generators(generators)
     with tempfile.TemporaryDirectory(prefix="deblurgan-") as folder:
         models = model or ([] if precision else [DEFAULT])
         check_rows_differ("--model", {row_of_model(name): name for name in models})
-        check_rows_differ("--checkpoint", {(Path(n), Path(n).stem): n for n in generators})
         exported = {name: checkpoints[name] for name in checkpoint or []}
         models = [*models, *export_models(exported, precision or [], Path(folder))]
         choice = Choice(
@@ -191,11 +190,9 @@ def latency_command(
             found = measure_latency(
                 workloads, peaks, Budget(runs, seconds), Costs(checkpoints), watch
             )
-        video = None
         files = Files(json_file, csv_file, action, pictures)
         try:
-            if clip is not None:
-                video = measure_video(clip, models[0], chosen_backends[0])
+            video = clip and measure_video(clip, models[0], chosen_backends[0])
         except BaseException:
             tell(found, None, files)
             raise

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from deblurgan.benchmarks.labels import tell_apart
 from deblurgan.runtime.deblurrer import Deblurrer
 from deblurgan.runtime.errors import DeblurError
 
@@ -47,9 +48,3 @@ def open_models(opened: ExitStack, models: Sequence[str], backend: str) -> dict[
             remedy="leave one out, or give one of the files another name",
         )
     return dict(zip(names, deblurrers, strict=True))
-
-
-def tell_apart(names: list[str], longer: list[str]) -> list[str]:
-    """The longer names, of those that are not the only one of their name."""
-    counts = Counter(names)
-    return [long if counts[name] > 1 else name for name, long in zip(names, longer, strict=True)]

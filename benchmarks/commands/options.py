@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -56,22 +55,6 @@ def may_be_replaced(path: Path) -> bool:
         start = there.read(64)
         return start.lstrip()[:1] in (b"", b"{") and b"\0" not in start
     return True
-
-
-def check_apart(targets: Mapping[str, Path | None]) -> None:
-    """Refuse files of one name, of which the later would replace the earlier."""
-    named = dict[Path, str]()
-    for option, path in targets.items():
-        if path is None:
-            continue
-        other = named.setdefault(path.resolve(), option)
-        if other != option:
-            raise DeblurError(
-                option,
-                expected=f"another file than {other}'s",
-                found=str(path),
-                remedy="choose another name",
-            )
 
 
 def check_threads(count: int, most: int) -> None:

@@ -16,7 +16,6 @@ from deblurgan.benchmarks.commands.models import ModelsOption, open_models
 from deblurgan.benchmarks.commands.options import (
     BackendOption,
     JsonOption,
-    check_apart,
     check_json_target,
     output,
 )
@@ -31,6 +30,7 @@ from deblurgan.benchmarks.result_file import write_result
 from deblurgan.runtime import backends, console
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT
+from deblurgan.runtime.targets import check_all_apart
 
 if TYPE_CHECKING:
     from deblurgan.benchmarks.pictures import Pictures
@@ -110,7 +110,7 @@ def quality_command(
     from deblurgan.train.metrics import SSIM_WINDOW
 
     check_json_target(json_file)
-    check_apart({"--json": json_file, "--worst": worst, "--curve": curve})
+    check_all_apart(json_file, worst, curve)
     if worst is None:
         console.refuse_idle({"--crops": crops}, "a picture to draw them to", "none", "--worst FILE")
     for target in (worst, curve):

@@ -164,7 +164,7 @@ def test_pictures_that_cannot_be_drawn_are_told_before_the_work(
         (["--all-lengths"], "--all-lengths: expected --photos, which are blurred for it"),
         (["--json", "."], "expected the name of a file, found a folder"),
         (["--json", "model"], "expected a new name, or that of an earlier result, found a file"),
-        (["--worst", "a.png", "--curve", "a.png"], "--curve: expected another file than --worst's"),
+        (["--worst", "a.png", "--curve", "a.png"], "expected a name of its own for each output"),
         (["--crops", "3"], "--crops: expected a picture to draw them to"),
     ],
 )
