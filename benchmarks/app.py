@@ -12,9 +12,9 @@ from deblurgan.benchmarks.commands.report import report_command
 from deblurgan.benchmarks.commands.speed import speed_command
 from deblurgan.benchmarks.commands.training import training_command
 from deblurgan.benchmarks.commands.video import video_command
-from deblurgan.runtime.console import new_app, run
+from deblurgan.runtime.console import new_program, run
 
-app = new_app("Measure how good and how fast a model is on this machine.")
+app = new_program("Measure how good and how fast a model is on this machine.")
 app.command("quality", no_args_is_help=True)(quality_command)
 app.command("detection", no_args_is_help=True)(detection_command)
 app.command("speed")(speed_command)

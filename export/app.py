@@ -8,9 +8,9 @@ from deblurgan.export.commands.onnx import onnx_command
 from deblurgan.export.commands.plans import plans_app
 from deblurgan.export.commands.triton import triton_command
 from deblurgan.export.commands.trt import trt_command
-from deblurgan.runtime.console import new_app, run
+from deblurgan.runtime.console import new_program, run
 
-app = new_app(
+app = new_program(
     "Turns checkpoints into model files: one ONNX file with frames in and frames out, "
     "checked against PyTorch before it gets its name; and model files into TensorRT plans. "
     "Exit status: 0 done, 2 bad input, 1 a failure of ours."

@@ -74,6 +74,7 @@ def deblur(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", "-y", help="Replace OUT if it is there.")
     ] = False,
+    version: console.Version = False,
     model: Annotated[
         str,
         typer.Option(

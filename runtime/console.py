@@ -12,9 +12,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, Protocol
+from typing import Annotated, NoReturn, Protocol
 
 import typer
 from rich.console import Console
@@ -38,6 +39,34 @@ def new_app(help_text: str) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            found = version("deblurgan-edge")
+        except PackageNotFoundError:
+            found = "of a checkout that is not installed"
+        typer.echo(f"deblurgan-edge {found}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", help="Show the version and exit.", callback=show_version, is_eager=True
+    ),
+]
+
+
+def new_program(help_text: str) -> typer.Typer:
+    """A command line of several commands."""
+    app = new_app(help_text)
+
+    @app.callback()
+    def program(version: Version = False) -> None: ...
+
+    return app
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from deblurgan.runtime.errors import DeblurError
 if TYPE_CHECKING:
     from deblurgan.train.evaluation import Report
 
-app = console.new_app("Train generators that make blurred pictures sharp.")
+app = console.new_program("Train generators that make blurred pictures sharp.")
 
 table = Console(highlight=False, soft_wrap=True)
 

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import functools
 import queue
+import sys
 
 import numpy as np
 
 from deblurgan.runtime.backends import Request, Unavailable
 from deblurgan.runtime.contract import Frames
 
+# With it comes its converter, which reports each import to Intel over the network and does
+# without where the reporter is missing.
+_reporter = sys.modules.get("openvino_telemetry")
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 try:
     import openvino
 except ImportError as error:
     raise Unavailable(f"not installed ({error})") from None
+finally:
+    if _reporter is None:
+        del sys.modules["openvino_telemetry"]
+    else:
+        sys.modules["openvino_telemetry"] = _reporter
 
 
 # Each frame in flight holds all its activations.

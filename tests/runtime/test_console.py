@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 from collections.abc import Callable
+from importlib import metadata
 
 import pytest
 from hypothesis import given
@@ -47,6 +49,24 @@ def test_each_end_has_its_status_and_one_line(
 ) -> None:
     assert command(work)([]) == status
     assert capsys.readouterr().err == line + "\n"
+
+
+@pytest.mark.parametrize("program", ["train", "export", "runtime", "benchmarks"])
+def test_each_program_tells_its_version(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    app = importlib.import_module(f"deblurgan.{program}.app").app
+    assert run(app, ["--version"]) == 0
+    assert capsys.readouterr().out == f"deblurgan-edge {metadata.version('deblurgan-edge')}\n"
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(console, "version", missing)
+    assert run(console.new_program("Several commands."), ["--version"]) == 0
+    assert "of a checkout" in capsys.readouterr().out
 
 
 def test_an_unknown_option_is_bad_input() -> None:

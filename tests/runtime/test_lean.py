@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,30 @@ def test_importing_the_runtime_loads_nothing_heavy(module: str) -> None:
     modules, maps = printed.split("MAPS")
     assert HEAVY.isdisjoint(modules.split())
     assert not re.search(r"libGL\.|libQt|libgtk", maps), "OpenCV's windows are loaded"
+
+
+@pytest.mark.parametrize("before", ["", "import openvino_telemetry"])
+def test_openvino_reports_no_use_of_it(before: str, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    program = (
+        f"import sys; {before or 'pass'}\n"
+        "was = sys.modules.get('openvino_telemetry')\n"
+        "from deblurgan.runtime.backends.openvino import openvino\n"
+        "assert sys.modules.get('openvino_telemetry') is was\n"
+        "assert openvino.convert_model\n"
+        "from openvino.tools.ovc.telemetry_utils import tm\n"
+        "print(tm.__name__)"
+    )
+    home = {name: value for name, value in os.environ.items() if name != "CI"}
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=home | {"HOME": str(tmp_path)},
+    ).stdout
+    assert printed == "openvino.tools.ovc.telemetry_stub\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_installing_the_cpu_runtime_brings_nothing_heavy() -> None:
