@@ -17,6 +17,9 @@ class Tolerance:
     largest: int
     mean: float
 
+    def __str__(self) -> str:
+        return f"largest difference {self.largest}, mean {self.mean} levels"
+
 
 # Between engines that run the same graph; int8 engines may round the other way
 # at every layer, and one level there is many here.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,10 @@ ENGINES = ("onnxruntime", "openvino")
 OUT_OF_MEMORY = re.compile(
     r"bad_alloc|failed to allocate|can't allocate|out of memory", re.IGNORECASE
 )
+
+
+class WrongPicture(DeblurError):
+    """An engine that makes another picture of the golden frame than the pair has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +121,13 @@ def golden_frame(width: int, height: int, seed: int = SEED) -> Frames:
     noise = np.frombuffer(random, np.uint8, offset=6 * 7).reshape(height, width, 3)
     noisy = frame + noise.astype(np.int32) % 17 - 8
     return np.clip(noisy, 0, 255).astype(np.uint8)[None]
+
+
+def read_golden(model: Model) -> Golden | None:
+    """The pair that the file brings; None where it brings none that can be read."""
+    with suppress(ValueError):
+        return Golden.from_json(model.card.golden)
+    return None
 
 
 def make_golden(model: Model, width: int | None = None, height: int | None = None) -> Golden:

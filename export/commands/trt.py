@@ -23,10 +23,11 @@ from deblurgan.export.commands.rows import echo_rows, megabytes
 from deblurgan.runtime.console import parse_size, say, watching
 from deblurgan.runtime.contract import PRECISIONS, Model, ModelCard, open_model
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.golden import WrongPicture
 from deblurgan.runtime.tensorrt.builder import BuildOptions, build_plan, choose_bindings
 from deblurgan.runtime.tensorrt.plan_card import PlanCard
 from deblurgan.runtime.tensorrt.profiles import choose_profile
-from deblurgan.runtime.tensorrt.runner import WrongPicture, verify
+from deblurgan.runtime.tensorrt.runner import verify
 from deblurgan.runtime.tensorrt.sidecar import sidecar_path, why_not_here, write_plan
 from deblurgan.runtime.whole_file import check_new_file
 

@@ -12,6 +12,7 @@ import numpy as np
 from deblurgan.runtime.backends import Request, Unavailable
 from deblurgan.runtime.contract import Frames, Model
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.golden import WrongPicture
 from deblurgan.runtime.tensorrt.bindings import find_bindings
 from deblurgan.runtime.tensorrt.builder import BuildOptions, check_targets
 from deblurgan.runtime.tensorrt.device import find_device
@@ -19,7 +20,7 @@ from deblurgan.runtime.tensorrt.plan_cache import cached_plan, is_cached
 from deblurgan.runtime.tensorrt.plan_model import PlanModel
 from deblurgan.runtime.tensorrt.profiles import choose_profile
 from deblurgan.runtime.tensorrt.pycuda_driver import import_pycuda
-from deblurgan.runtime.tensorrt.runner import PlanRunner, WrongPicture, prove
+from deblurgan.runtime.tensorrt.runner import PlanRunner, prove
 from deblurgan.runtime.tensorrt.sidecar import mark_verified
 
 # One comes up, one is computed, one goes down.

@@ -19,7 +19,7 @@ import numpy as np
 from deblurgan.runtime.contract import INPUT, OUTPUT, Frames, Model
 from deblurgan.runtime.difference import TOLERANCES, Difference
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.golden import compare_golden
+from deblurgan.runtime.golden import WrongPicture, compare_golden
 from deblurgan.runtime.tensorrt.bindings import Bindings, find_bindings
 from deblurgan.runtime.tensorrt.device import name_board
 from deblurgan.runtime.tensorrt.kernel_cache import (
@@ -33,10 +33,6 @@ from deblurgan.runtime.tensorrt.plan_model import open_plan_model
 from deblurgan.runtime.tensorrt.pycuda_driver import import_pycuda, retain_context
 from deblurgan.runtime.tensorrt.sidecar import mark_verified, open_plan, why_not_here
 from deblurgan.runtime.tensorrt.slots import Slot, Slots
-
-
-class WrongPicture(DeblurError):
-    """A plan that makes another picture than the model it was built of."""
 
 
 def verify(path: Path) -> Difference:
@@ -70,8 +66,7 @@ def prove(runner: PlanRunner) -> Difference:
     if not difference.within(tolerance):
         raise WrongPicture(
             card.path,
-            expected=f"the picture that {card.golden.engine} made of {card.onnx} (largest "
-            f"difference {tolerance.largest}, mean {tolerance.mean} levels)",
+            expected=f"the picture that {card.golden.engine} made of {card.onnx} ({tolerance})",
             found=f"another, on {runner.device} with {card.title}: {difference}",
             remedy=f"build it again here: {card.rebuild_command()}; if it stays, report it with "
             "these numbers, and run the .onnx file meanwhile",

@@ -18,7 +18,7 @@ from typing import Any
 
 from deblurgan.runtime.contract import Model
 from deblurgan.runtime.errors import DeblurError
-from deblurgan.runtime.golden import Golden, make_golden
+from deblurgan.runtime.golden import Golden, make_golden, read_golden
 from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan
 from deblurgan.runtime.tensorrt.device import find_device
 from deblurgan.runtime.tensorrt.machine import describe_platform, why_not_here
@@ -49,7 +49,7 @@ def write_plan(path: Path, built: BuiltPlan, model: Model, options: BuildOptions
     there before is untouched.
     """
     device = find_device()
-    golden = read_golden(model, options.profile)
+    golden = golden_within(model, options.profile)
     card = PlanCard(
         path=path,
         card=replace(model.card, golden={}),
@@ -141,12 +141,11 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def read_golden(model: Model, profile: Profile) -> Golden | None:
+def golden_within(model: Model, profile: Profile) -> Golden | None:
     """The model's own golden pair, where the profile takes it."""
-    with suppress(ValueError):
-        golden = Golden.from_json(model.card.golden)
-        if profile.contains(profile.min.batch, golden.height, golden.width):
-            return golden
+    golden = read_golden(model)
+    if golden and profile.contains(profile.min.batch, golden.height, golden.width):
+        return golden
     return None
 
 

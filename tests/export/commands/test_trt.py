@@ -15,7 +15,7 @@ from deblurgan.runtime import DeblurError
 from deblurgan.runtime.console import run
 from deblurgan.runtime.contract import open_model
 from deblurgan.runtime.difference import Difference
-from deblurgan.runtime.tensorrt.runner import WrongPicture
+from deblurgan.runtime.golden import WrongPicture
 from deblurgan.runtime.tensorrt.sidecar import open_plan
 from deblurgan.train.checkpoint import Checkpoint, save_checkpoint
 

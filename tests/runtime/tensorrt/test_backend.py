@@ -18,11 +18,12 @@ import pytest
 from deblurgan.runtime import DeblurError, Deblurrer, backends
 from deblurgan.runtime.backends import NoEngine, Unavailable, open_backend, tensorrt
 from deblurgan.runtime.contract import Model, open_model
+from deblurgan.runtime.golden import WrongPicture
 from deblurgan.runtime.model_store import find_model
 from deblurgan.runtime.tensorrt.builder import BuildOptions, BuiltPlan
 from deblurgan.runtime.tensorrt.device import Device, find_device
 from deblurgan.runtime.tensorrt.kernel_cache import kernels_path
-from deblurgan.runtime.tensorrt.runner import PlanRunner, WrongPicture
+from deblurgan.runtime.tensorrt.runner import PlanRunner
 from deblurgan.runtime.tensorrt.sidecar import PlanCard, open_plan, sidecar_path, write_plan
 
 FRAME = np.arange(64 * 96 * 3, dtype=np.int64).astype(np.uint8).reshape(1, 64, 96, 3)
