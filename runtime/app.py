@@ -24,6 +24,7 @@ from deblurgan.runtime.run import run_on_pictures, run_on_video, watching_builds
 from deblurgan.runtime.shared_out import run_on_workers
 from deblurgan.runtime.targets import (
     Kind,
+    behind_link,
     check_all_apart,
     check_beside,
     check_picture_beside,
@@ -277,6 +278,7 @@ def deblur(
     """
     console.messages.quiet = quiet
     kind = kind_of(source)
+    target = None if target is None else behind_link(target)
     if kind is Kind.VIDEO and target and was_finished(Path(target)) and not overwrite:
         if json or preview or before_after:
             raise DeblurError(

@@ -1,4 +1,6 @@
-"""The size that a picture file tells in its header: read before memory is taken for its pixels."""
+"""What a picture file tells in its header: its size, read before memory is taken for its pixels,
+and whether it is the only picture there.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ Size = tuple[int, int]  # width, height
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 STANDALONE = {0x01, *range(0xD0, 0xD9)}
 WIDTH, HEIGHT = 256, 257  # TIFF's tags
+BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}  # of TIFF
 
 
 def read_size(data: bytes) -> Size | None:
@@ -24,6 +27,24 @@ def read_size(data: bytes) -> Size | None:
         if size is not None:
             return size
     return None
+
+
+def has_several(data: bytes) -> bool:
+    """Whether it is an animation (PNG, WebP), or has several pages (TIFF)."""
+    if data.startswith(b"\x89PNG"):
+        return b"acTL" in data[: data.find(b"IDAT")]
+    if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X":
+        return len(data) > 20 and bool(data[20] & 2)
+    order = BYTE_ORDERS.get(data[:4])
+    if order is None:
+        return False
+    try:
+        (first,) = struct.unpack_from(f"{order}I", data, 4)
+        (entries,) = struct.unpack_from(f"{order}H", data, first)
+        (following,) = struct.unpack_from(f"{order}I", data, first + 2 + 12 * entries)
+    except struct.error:  # cut off
+        return False
+    return bool(following)
 
 
 def png_size(data: bytes) -> Size | None:
@@ -75,7 +96,7 @@ def bmp_size(data: bytes) -> Size | None:
 
 
 def tiff_size(data: bytes) -> Size | None:
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    order = BYTE_ORDERS.get(data[:4])
     if order is None:
         return None
     (at,) = struct.unpack_from(order + "I", data, 4)

@@ -20,7 +20,7 @@ from deblurgan.runtime.disk import DiskError
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.image_file import save_image, to_8_bits
 from deblurgan.runtime.listing import is_pattern, list_files
-from deblurgan.runtime.picture_size import read_size
+from deblurgan.runtime.picture_size import has_several, read_size
 from deblurgan.runtime.pipeline import DeblurredFrame, Frame, StageClock, Watcher, run_pipeline
 from deblurgan.runtime.tiling.memory import format_memory, free_memory
 from deblurgan.runtime.whole_file import make_folder
@@ -221,6 +221,8 @@ def read_picture(path: Path, target: Path) -> Picture:
         # Only this way does OpenCV turn the picture as its EXIF says.
         bgr = np.asarray(decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH))
     left_out = []
+    if has_several(content):
+        left_out.append("all but the first picture of a file")
     if raw.dtype != np.uint8:
         left_out.append("colour depth beyond 8 bits")
     if alpha is not None and target.suffix.lower() in WITHOUT_ALPHA:

@@ -43,6 +43,13 @@ def kind_of(source: str) -> Kind:
             found="nothing there",
             remedy="check the path",
         )
+    if not (path.is_file() or path.is_dir() or is_picture(path)):
+        raise DeblurError(
+            source,
+            expected="a video that can be read from its start again",
+            found="a pipe or a device",
+            remedy=f"write it like: cat {source} | deblur-video - OUT",
+        )
     if not path.is_dir():
         return Kind.PICTURES if is_picture(path) else Kind.VIDEO
     has_pictures = any(is_picture(p) for p in list_files(source))
@@ -56,6 +63,14 @@ def kind_of(source: str) -> Kind:
             )
         return Kind.CLIPS
     return Kind.PICTURES
+
+
+def behind_link(target: str) -> str:
+    """The file that OUT is a link to, there already or not: a link stays one."""
+    path = Path(target)
+    if path.is_symlink() and (path.is_file() or not path.exists()):
+        return str(path.resolve())
+    return target
 
 
 def check_target(

@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.processor import find_instructions
 from deblurgan.runtime.tensorrt.device import find_device
 from deblurgan.runtime.tiling.frame_memory import FRAMES_AHEAD, codec_limits
 
@@ -171,6 +172,15 @@ def threads_of(encoder: str) -> int:
     cores = min(os.cpu_count() or 1, 16)
     # x265 counts frames that are encoded at a time, each by several threads.
     return min(4, 1 + cores // 4) if encoder == "libx265" else cores
+
+
+def repeatable(encoder: str) -> dict[str, str]:
+    """What the encoder needs on this processor to make the same packets of the same frames:
+    with AVX-512 libx264, of PyAV 18.1, makes others from run to run.
+    """
+    if encoder == "libx264" and "AVX-512" in find_instructions():
+        return {"x264-params": "asm=avx2"}
+    return {}
 
 
 def look_less_far(encoder: str, options: dict[str, str], frames: int) -> None:

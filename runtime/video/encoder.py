@@ -17,7 +17,7 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.disk import writing_to
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.upright import AS_STORED
-from deblurgan.runtime.video.codecs import Encoder
+from deblurgan.runtime.video.codecs import Encoder, repeatable
 from deblurgan.runtime.video.colour import Colour
 from deblurgan.runtime.video.residual import ComparisonCoder, ResidualCoder
 from deblurgan.runtime.video.segment import Segment, SegmentWriter, digest_of, segment_of
@@ -54,11 +54,24 @@ class VideoLayout:
             source.time_base, source.frame_rate, aspect, matrix, container,
         )  # fmt: skip
 
+    @property
+    def lost(self) -> list[str]:
+        """What the output will not tell of the source: Matroska, as PyAV writes it, has the
+        shape of pixels from the codec's own headers alone.
+        """
+        is_told = self.container in ("mp4", "mov") or self.encoder.codec not in ("av1", "ffv1")
+        if is_told or self.pixel_aspect in (None, 1):
+            return []
+        shape = str(self.pixel_aspect).replace("/", ":")
+        return [
+            f"the shape of pixels ({shape}), not told with {self.encoder.codec} in this container"
+        ]
+
     def open_encoder(self) -> VideoCodecContext:
         """An encoder of its own; raises :class:`DeblurError` for settings that it refuses."""
         context = av.CodecContext.create(self.encoder.name, "w")
         assert isinstance(context, VideoCodecContext)
-        context.options = dict(self.encoder.options)
+        context.options = self.encoder.options | repeatable(self.encoder.name)
         self.set_up(context)
         return context
 

@@ -97,7 +97,7 @@ class FrameReader:
         return None if pts is None else pts * Fraction(frame.time_base or self.time_base)
 
     def is_late(self, frame: VideoFrame) -> bool:
-        """Whether there should be a frame between the start of the span and this one."""
+        """Whether there may be a frame between the start of the span and this one."""
         time = self.time_of(frame)
         if time is None:
             raise DeblurError(
@@ -106,7 +106,7 @@ class FrameReader:
                 found=f"{self.given.name}, whose frames do not",
                 remedy="write it anew first: ffmpeg -i FILE -c copy FILE.mkv",
             )
-        return time - self.begin - self.span.start > 2 / self.frame_rate
+        return not self.has_passed and time - self.begin > self.span.start
 
     def close(self) -> None:
         if getgeneratorstate(self._frames) == GEN_RUNNING:

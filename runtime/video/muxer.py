@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import av
 from av import Packet
 from av.audio.stream import AudioStream
+from av.container import OutputContainer
 from av.stream import Stream
 from av.video.stream import VideoStream
 
@@ -47,6 +49,7 @@ class VideoMuxer:
         self._input = source.input.name
         self.path, self.layout, self.left_out = path, layout, list[str]()
         self._frame_ticks = round(1 / layout.frame_rate / layout.time_base)
+        self._end = None if source.end is None else round(source.end / layout.time_base)
         self.manifest = Manifest(layout.time_base, layout.colour, layout.display_matrix)
         with writing_to(path):
             self.output = av.open(
@@ -107,13 +110,16 @@ class VideoMuxer:
                 )
         delay = max((segment.summary.delay for segment in segments), default=0)
         times = iter(decode_times(self.manifest.frames, delay, self._frame_ticks))
+        ends = dict(pairwise(self.manifest.frames))  # of each frame when the next one follows
         for segment in segments:
             for coded in segment.packets():
-                yield self._packet(coded, next(times))
+                yield self._packet(coded, next(times), ends.get(coded.pts, self._end))
 
-    def _packet(self, coded: CodedPacket, dts: int) -> Packet[Any]:
+    def _packet(self, coded: CodedPacket, dts: int, end: int | None) -> Packet[Any]:
         packet: Packet[Any] = Packet(coded.content)
         packet.pts, packet.dts, packet.duration = coded.pts, dts, coded.duration
+        if end is not None and end > coded.pts:
+            packet.duration = end - coded.pts
         packet.time_base, packet.is_keyframe = self.layout.time_base, coded.is_keyframe
         packet.stream = self.stream
         return packet
@@ -156,7 +162,7 @@ class VideoMuxer:
                 expected=f"streams that {self.output.format.name} holds",
                 found=f"{self.layout.encoder.codec}{', ' * bool(streams)}{streams}, "
                 "which it refuses",
-                remedy="write it as .mkv, or leave them out with --drop-streams"
+                remedy="write it as .mkv, or choose another --codec"
                 if self.layout.container != "matroska"
                 else "check the input with: ffprobe FILE",
             ) from None
@@ -174,11 +180,9 @@ class VideoMuxer:
             )
 
     def _choose_streams(self, source: VideoSource, drop: bool) -> list[Stream]:
-        supported, kept = self.output.supported_codecs, []
+        kept = []
         for stream in source.passed_on:
-            context: Any = stream.codec_context
-            # PyAV lists containers' codecs by their decoders' names, some of them.
-            if {context.codec.name, context.codec.canonical_name} & supported:
+            if holds(self.layout.container, stream):
                 kept.append(stream)
             elif drop:
                 self.left_out.append(describe(stream))
@@ -194,14 +198,13 @@ class VideoMuxer:
 
     def _other_container(self, source: VideoSource) -> str:
         """The first that holds everything, as a remedy; empty where none does."""
-        contexts: list[Any] = [stream.codec_context for stream in source.passed_on]
         for suffix in (".mkv", ".mov", ".mp4"):
             if CONTAINERS[suffix] == CONTAINERS[self.path.suffix.lower()]:
                 continue
             with av.open(os.devnull, "w", format=CONTAINERS[suffix]) as other:
                 supported = other.supported_codecs
-            names = [{c.codec.name, c.codec.canonical_name} for c in contexts]
-            if self.layout.encoder.codec in supported and all(name & supported for name in names):
+            holds_all = all(holds(CONTAINERS[suffix], stream) for stream in source.passed_on)
+            if self.layout.encoder.codec in supported and holds_all:
                 return f"write {self.path.with_suffix(suffix).name}"
         return ""
 
@@ -215,21 +218,45 @@ class VideoMuxer:
         stream.time_base = self.layout.time_base
         if self.layout.display_matrix is not None:
             stream.set_display_matrix(self.layout.display_matrix)
+        stream.disposition = source.stream.disposition
         told = source.stream.metadata
         stream.metadata.update({k: told[k] for k in told if k != "alpha_mode"})  # it has none
         return stream
 
     def _add_stream(self, stream: Stream) -> None:
-        copy = self.output.add_stream_from_template(stream)
-        if isinstance(copy, AudioStream) and copy.layout.name.endswith(" channels"):
-            # AVI and Matroska count channels; MP4 wants to know which they are.
-            copy.codec_context.layout = USUAL_LAYOUTS.get(copy.layout.nb_channels, "stereo")
+        copy = add_copy(self.output, stream)
         copy.metadata.update(stream.metadata)
         copy.disposition = stream.disposition
         context: Any = stream.codec_context
         track = Track(describe(stream), context.name, Fraction(stream.time_base or 1))
         self.manifest.tracks[copy.index] = track
         self.passed_on[stream.index] = copy, track
+
+
+def holds(container: str, stream: Stream) -> bool:
+    """Whether a container takes the packets of a stream: what it lists is not all that it
+    looks at when its header is written.
+    """
+    context: Any = stream.codec_context
+    with av.open(os.devnull, "w", format=container) as trial:
+        # PyAV lists containers' codecs by their decoders' names, some of them.
+        if not {context.codec.name, context.codec.canonical_name} & trial.supported_codecs:
+            return False
+        add_copy(trial, stream)
+        try:
+            trial.start_encoding()
+        except av.FFmpegError:
+            return False
+    return True
+
+
+def add_copy(output: OutputContainer, stream: Stream) -> Stream:
+    """A stream of ``output`` for the packets of ``stream``, as they are."""
+    copy = output.add_stream_from_template(stream)
+    if isinstance(copy, AudioStream) and copy.layout.name.endswith(" channels"):
+        # AVI and Matroska count channels; MP4 wants to know which they are.
+        copy.codec_context.layout = USUAL_LAYOUTS.get(copy.layout.nb_channels, "stereo")
+    return copy
 
 
 def decode_times(frames: Iterable[int], delay: int, frame_ticks: int) -> list[int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.console import signals_wake
 from deblurgan.runtime.contract import Frames
-from deblurgan.runtime.disk import writing_to
+from deblurgan.runtime.disk import DISK_ERRORS, DiskError
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.upright import AS_STORED
 from deblurgan.runtime.video.codecs import (
@@ -37,6 +37,7 @@ from deblurgan.runtime.video.video_input import RawVideo
 
 STANDARD_OUTPUT = Path("standard output")
 UNEVEN = 0.6  # of the time from frame to frame
+APART = Fraction(1, 5)  # seconds between when a frame is due and when its reader shows it
 RANGES = {1: " XCOLORRANGE=LIMITED", 2: " XCOLORRANGE=FULL"}
 
 
@@ -63,6 +64,7 @@ class PipeSink(FrameSink):
             self.left_out.append("rotation (the frames are as they are stored)")
         self._warn, self._rate, self._is_even = warn, source.frame_rate, True
         self._last: Fraction | None = None
+        self._shown = Fraction(0)
         self._raw, self._comparison = raw is not None, comparison
         self._descriptor, self._has_begun = descriptor, False
         coding = for_size(Coding.of(source.pixel_format), self.size)
@@ -94,8 +96,10 @@ class PipeSink(FrameSink):
     def _check_time(self, frame: VideoFrame) -> None:
         """A pipe tells no times: whoever reads it shows one frame after the other."""
         now = Fraction(frame.pts or 0) * Fraction(frame.time_base or 0)
-        step = Fraction(1) if self._last is None else (now - self._last) * self._rate
-        if self._is_even and abs(step - 1) > UNEVEN:
+        if self._last is None:
+            self._last, self._shown = now - 1 / self._rate, now - 1 / self._rate
+        step, self._shown = (now - self._last) * self._rate, self._shown + 1 / self._rate
+        if self._is_even and (abs(step - 1) > UNEVEN or abs(now - self._shown) > APART):
             self._is_even = False
             self._warn(
                 f"frames do not follow each other evenly, from {float(now):.2f} s on: the pipe "
@@ -108,9 +112,21 @@ class PipeSink(FrameSink):
         waiting for a reader whatever signal arrives.
         """
         left = content.data.cast("B")
-        with writing_to(STANDARD_OUTPUT), signals_wake(None):
-            while left:
-                left = left[os.write(self._descriptor, left) :]
+        try:
+            with signals_wake(None):
+                while left:
+                    left = left[os.write(self._descriptor, left) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            told = "a pipe or a file that takes it", (error.strerror or "none").lower(), ""
+            expected, found, _ = DISK_ERRORS.get(error.errno or 0, told)
+            raise DiskError(
+                STANDARD_OUTPUT,
+                expected=expected,
+                found=found,
+                remedy="look where it is redirected to",
+            ) from None
 
 
 def y4m_head(

@@ -61,7 +61,8 @@ class VideoSink(FrameSink):
                 self._unfinished.clear()
             # What the container does not take is to be known before the first frame.
             muxer = self._open_muxer()
-            self.left_out = [*source.left_out, *self.encoder.lost, *muxer.left_out]
+            lost = *self.encoder.lost, *self.layout.lost
+            self.left_out = [*source.left_out, *lost, *muxer.left_out]
             muxer.close()
             self._unfinished.part.unlink(missing_ok=True)
             self._segments = SegmentEncoder(

@@ -16,11 +16,23 @@ from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.pipeline import Frame
 from deblurgan.runtime.upright import Turn
 from deblurgan.runtime.video.colour import Colour, ColourConverter
-from deblurgan.runtime.video.frame_reader import FrameReader, jumps_back, two_clocks
+from deblurgan.runtime.video.frame_reader import (
+    BROADCASTS,
+    FrameReader,
+    jumps_back,
+    two_clocks,
+)
 from deblurgan.runtime.video.packet_reader import read_last_time, read_packets
 from deblurgan.runtime.video.segment import LENGTH, Summary, digest_of, segment_of
 from deblurgan.runtime.video.span import Span
-from deblurgan.runtime.video.streams import describe, display_matrix, passed_on
+from deblurgan.runtime.video.streams import (
+    describe,
+    display_matrix,
+    earliest,
+    has_captions,
+    is_written_anew,
+    passed_on,
+)
 from deblurgan.runtime.video.video_input import VideoInput
 
 
@@ -60,7 +72,8 @@ class VideoSource:
         # What is read once has its sound in between, where nothing waits for it.
         self.passed_on = [] if self.input.is_stream else passed_on(self.container)
         chosen = {self.stream.index, *(s.index for s in self.passed_on)}
-        self.left_out = [describe(s) for s in self.container.streams if s.index not in chosen]
+        others = [s for s in self.container.streams if s.index not in chosen]
+        self.left_out = [describe(s) for s in others if not is_written_anew(s, self.stream)]
         first = self._first
         self.size = first.width, first.height
         self.pixel_format = first.format
@@ -69,11 +82,14 @@ class VideoSource:
         self.display_matrix = display_matrix(first)
         self.turn = Turn.of(self.display_matrix)
         self.converter = ColourConverter(self.colour, self.size)
-        # Who looks in at a broadcast finds its clock anywhere.
-        is_shifted = bool(self.span.start) or self.input.is_stream
         self._begin = self._reader.time_of(first)
         # What is taken off every time, in seconds.
-        self.offset = (self._begin or Fraction(0)) if is_shifted else Fraction(0)
+        self.offset = Fraction(0)
+        if self.span.start or self.input.is_stream:
+            self.offset = self._begin or Fraction(0)
+        elif self.container.format.name in BROADCASTS:
+            # Their clock stands anywhere, and a file would have to wait for it.
+            self.offset = earliest([self.stream, *self.passed_on])
         self._last_pts: int | None = None
         self._warned = set[str]()
 
@@ -96,6 +112,22 @@ class VideoSource:
             whole = Fraction(self.container.duration, 1_000_000)
             return round(self.span.seconds_of(whole) * self.frame_rate)
         return None
+
+    @property
+    def end(self) -> Fraction | None:
+        """When the last frame has been shown, in seconds of the output, where the file tells.
+
+        In MP4 packets tell how long the next one is waited for in the order of decoding: of
+        the frame that is shown last a pause somewhere before it, where there are B-frames.
+        """
+        is_mp4 = "mp4" in self.container.format.name
+        if self.span.duration is not None or not (
+            is_mp4 and self.stream.codec_context.has_b_frames
+        ):
+            return None
+        if not self.stream.duration:
+            return None
+        return self._reader.begin + self.stream.duration * self.time_base - self.offset
 
     def chapters(self) -> list[Any]:
         """With the times that they have in the span."""
@@ -122,6 +154,9 @@ class VideoSource:
                 if part.end is not None and number >= part.end:
                     return
                 if part.begin is None or number >= part.begin:
+                    if has_captions(frame):
+                        line = "left out: closed captions, which lie among the pictures"
+                        self._warn_once("captions", line)
                     yield Frame(self.converter.to_rgb(frame), frame)
         finally:
             if reader is not self._reader:
@@ -240,7 +275,8 @@ class VideoSource:
         if last is None or not jumps_back(last * time_base, pts * time_base, self.frame_rate):
             return pts
         if not self.input.is_stream:
-            raise two_clocks(self.input, last * time_base, pts * time_base)
+            times = (ticks * time_base + self.offset for ticks in (last, pts))
+            raise two_clocks(self.input, *times)
         self.offset += (pts - last - duration) * time_base
         return last + duration
 

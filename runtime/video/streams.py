@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
@@ -119,6 +119,18 @@ def beginning(video: VideoStream) -> Fraction:
     return Fraction(video.start_time or 0) * time_base(video)
 
 
+def earliest(streams: Iterable[Stream]) -> Fraction:
+    """When the first of them begins, in seconds of the file."""
+    return min(
+        (
+            s.start_time * Fraction(s.time_base)
+            for s in streams
+            if s.start_time is not None and s.time_base
+        ),
+        default=Fraction(0),
+    )
+
+
 def passed_on(container: InputContainer) -> list[Stream]:
     """The streams whose packets go along as they are."""
     streams = container.streams
@@ -132,6 +144,22 @@ def display_matrix(frame: VideoFrame) -> list[int] | None:
         if data.type.name == "DISPLAYMATRIX":
             return list(memoryview(bytes(data)).cast("i"))
     return None
+
+
+def has_captions(frame: VideoFrame) -> bool:
+    """Whether a broadcast's closed captions (CEA-608, CEA-708) are among its side data."""
+    side_data: Any = frame.side_data
+    return any(data.type.name == "A53_CC" for data in side_data)
+
+
+def is_written_anew(stream: Stream, video: VideoStream) -> bool:
+    """Whether a track of MP4 holds chapters or a timecode, which go along as what they tell."""
+    if stream.type != "data":
+        return False
+    if "timecode" in stream.metadata:
+        return "timecode" in video.metadata
+    told = stream.metadata.get("handler_name", "").lower()
+    return bool(video.container.chapters()) and ("text" in told or "subtitle" in told)
 
 
 def describe(stream: Stream) -> str:

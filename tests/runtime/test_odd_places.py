@@ -246,11 +246,31 @@ def test_a_pipe_is_not_replaced_by_a_picture(
     assert out.is_fifo()
 
 
-@pytest.mark.parametrize("name", ["in.mp4", "in.png"])
-def test_a_pipe_that_nobody_writes_to_can_be_stopped(
-    name: str, negative: Path, tmp_path: Path
+def test_a_video_in_a_pipe_of_a_name_is_refused_before_it_is_read(
+    tmp_path: Path, refused: Refused
 ) -> None:
+    os.mkfifo(tmp_path / "in.mp4")
+    said = refused(tmp_path, tmp_path / "in.mp4", tmp_path / "out.mp4")
+    assert said.endswith(f"cat {tmp_path}/in.mp4 | deblur-video - OUT")
+
+
+def test_a_link_stays_one_and_its_file_is_written(
+    make_clip: Callable[..., Path], negative: Path, tmp_path: Path, deblur: Callable[..., int]
+) -> None:
+    clip, link, file = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", tmp_path / "real.mp4"
+    link.symlink_to(file)
+    assert deblur(clip, link, "--model", negative) == 0
+    assert link.is_symlink()
+    first = file.stat().st_ino
+    assert deblur(clip, link, "--model", negative, "--duration", "0.1") == 2
+    assert deblur(clip, link, "--model", negative, "--duration", "0.1", "-y") == 0
+    assert link.is_symlink()
+    assert file.stat().st_ino != first
+
+
+def test_a_pipe_that_nobody_writes_to_can_be_stopped(negative: Path, tmp_path: Path) -> None:
     """It may be written to yet, so waiting is right, and Ctrl-C ends it."""
+    name = "in.png"
     os.mkfifo(tmp_path / name)
     words = [tmp_path / name, tmp_path / f"out{name[2:]}", "--model", negative]
     process = subprocess.Popen(

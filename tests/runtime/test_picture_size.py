@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deblurgan.runtime import DeblurError
-from deblurgan.runtime.picture_size import read_size
+from deblurgan.runtime.picture_size import has_several, read_size
 from deblurgan.runtime.pictures import read_picture
 
 KINDS: list[tuple[str, list[int]]] = [
@@ -38,6 +38,21 @@ def test_every_kind_tells_its_size(
     picture = np.full((height, width, channels), 90, np.uint8)
     data = cv2.imencode(suffix, picture, options)[1].tobytes()
     assert read_size(data) == (width, height)
+    assert not has_several(data)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
+def test_animations_and_pages_are_told_and_said_to_be_left_out(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"several{suffix}"
+    frames = [np.full((40, 60, 3), level, np.uint8) for level in (10, 90)]
+    if suffix == ".tiff":
+        assert cv2.imwritemulti(str(path), frames)
+    else:
+        animation = cv2.Animation()
+        animation.frames, animation.durations = frames, np.array([100, 100], np.int32)
+        assert cv2.imwriteanimation(str(path), animation)
+    assert has_several(path.read_bytes())
+    assert "all but the first" in read_picture(path, tmp_path / "out.png").left_out[-1]
 
 
 @given(st.sampled_from(KINDS), st.data())
@@ -47,7 +62,9 @@ def test_no_damage_makes_it_crash(kind: tuple[str, list[int]], data: st.DataObje
         content[data.draw(st.integers(0, min(len(content), 60) - 1))] = data.draw(
             st.integers(0, 255)
         )
-    read_size(bytes(content[: data.draw(st.integers(0, len(content)))]))
+    damaged = bytes(content[: data.draw(st.integers(0, len(content)))])
+    read_size(damaged)
+    has_several(damaged)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"GIF89a\x10\x00\x10\x00"])

@@ -202,6 +202,16 @@ def test_frames_that_come_unevenly_are_said(
     assert len(read(out)) == 12
 
 
+def test_frames_that_drift_away_from_their_times_are_said(
+    make_clip: Make, through: Callable[..., tuple[int, bytes, str]], tmp_path: Path
+) -> None:
+    """No step is far from the mean of all, and after half of them they are 0.4 s late."""
+    slow = [640 * i for i in range(60)]
+    fast = [640 * 60 + 384 * i for i in range(60)]
+    clip = make_clip(tmp_path / "drift.mp4", times=slow + fast)
+    assert through(b"", clip, "-")[2].count("do not follow each other evenly") == 1
+
+
 def test_range_and_shape_of_pixels_stay(
     make_clip: Make, through: Callable[..., tuple[int, bytes, str]], photo: Pixels, tmp_path: Path
 ) -> None:

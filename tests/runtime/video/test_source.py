@@ -51,3 +51,17 @@ def test_every_segment_alone_has_the_frames_that_it_has_in_the_whole(
                 for frame in source.frames(Part(number, number + 1))
             ]
             assert part == [frame for frame in whole if frame[0] == number]
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_a_broadcast_is_searched_to_the_very_frame(
+    make_clip: Callable[..., Path], tmp_path: Path, late: int
+) -> None:
+    """Some are found at the key frame behind the start of the span."""
+    options = {"g": "12", "bf": "2", "sc_threshold": "0"}
+    clip = make_clip(tmp_path / "in.ts", times=[512 * i for i in range(60)], options=options)
+    with VideoSource(clip) as source:
+        times = [frame.origin.pts * source.time_base for frame in source]
+    start = times[10 + late] - times[0]
+    with VideoSource(clip, span=Span(start)) as source:
+        assert len(list(source)) == 50 - late

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -20,6 +21,7 @@ from deblurgan.runtime.video.codecs import Encoding
 from deblurgan.runtime.video.deblur import deblur_video
 from deblurgan.runtime.video.sink import VideoSink
 from deblurgan.runtime.video.source import VideoSource
+from deblurgan.runtime.video.streams import is_written_anew
 
 FAST = Encoding(preset="ultrafast")
 Make = Callable[..., Path]
@@ -66,6 +68,142 @@ def test_the_clip_lasts_as_long_as_it_did(
     out = convert(clip, tmp_path / "out.mp4")
     with av.open(str(clip)) as before, av.open(str(out)) as after:
         assert after.duration == before.duration
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_pause_before_the_end_makes_it_no_longer(
+    make_clip: Make, tmp_path: Path, convert: Convert, suffix: str
+) -> None:
+    """MP4 tells lengths in the order of decoding: there the last frame to be shown has the
+    pause's, where B-frames come behind it.
+    """
+    times = [512 * i for i in (*range(8), *range(60, 63))]
+    options = {"bf": "3", "b_strategy": "0"}
+    clip = make_clip(tmp_path / "in.mp4", times=times, options=options)
+    with av.open(str(clip)) as file:
+        durations = [float(f.duration * f.time_base) for f in file.decode(video=0)]
+        assert durations[-1] > 1, "else this clip does not show it"
+    out = convert(clip, tmp_path / f"out{suffix}")
+    with av.open(str(out)) as file:
+        assert file.duration == pytest.approx(63 / 30 * 1e6, abs=2000)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_broadcasts_clock_is_not_waited_for(
+    make_clip: Make, tmp_path: Path, convert: Convert, contents: Read, suffix: str
+) -> None:
+    clip = make_clip(tmp_path / "early.ts", sound=True)
+    late = tmp_path / "late.ts"
+    with av.open(str(clip)) as file, av.open(str(late), "w") as output:
+        copies = {s.index: output.add_stream_from_template(s) for s in file.streams}
+        for packet in file.demux():
+            if packet.size:
+                ticks = round(50_000 / packet.time_base)
+                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+                packet.stream = copies[packet.stream.index]
+                output.mux(packet)
+    before, after = contents(late), contents(convert(late, tmp_path / f"out{suffix}"))
+    assert before.frames[0][0] > 50_000
+    assert 0 <= after.frames[0][0] < 0.2
+    shift = before.frames[0][0] - after.frames[0][0]
+    for (old, _), (new, _) in zip(before.frames, after.frames, strict=True):
+        assert abs(old - shift - new) <= Fraction(1, 1000)
+    sound = zip(before.passed_on["audio"], after.passed_on["audio"], strict=True)
+    assert all(abs(old - shift - new) <= Fraction(2, 1000) for (old, _), (new, _) in sound)
+    with av.open(str(tmp_path / f"out{suffix}")) as file:
+        assert file.duration < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "is_kept"), [(".webm", "av1", False), (".mp4", "av1", True)]
+)
+def test_a_shape_of_pixels_that_cannot_be_told_is_said(
+    make_clip: Make, tmp_path: Path, suffix: str, codec: str, is_kept: bool, unchanged: Backend
+) -> None:
+    clip = make_clip(tmp_path / "in.mp4", options={"x264-params": "sar=16/15"})
+    out = tmp_path / f"out{suffix}"
+    with (
+        VideoSource(clip) as video,
+        VideoSink(out, video, Encoding(codec, preset="12")) as sink,
+    ):
+        assert sink.left_out == [
+            "the shape of pixels (16:15), not told with av1 in this container"
+        ] * (not is_kept)
+        deblur_video(video, sink, unchanged)
+    with av.open(str(out)) as file:
+        assert (file.streams.video[0].sample_aspect_ratio == Fraction(16, 15)) is is_kept
+
+
+def test_the_tracks_of_chapters_and_a_timecode_are_not_said_to_be_left_out(
+    make_clip: Make, tmp_path: Path, convert: Convert
+) -> None:
+    plain, clip = make_clip(tmp_path / "plain.mp4"), tmp_path / "in.mp4"
+    chapter = {"id": 0, "start": 0, "end": 200, "time_base": Fraction(1, 1000)}
+    with av.open(str(plain)) as file, av.open(str(clip), "w") as output:
+        copy = output.add_stream_from_template(file.streams.video[0])
+        output.set_chapters([{**chapter, "metadata": {"title": "one"}}])
+        for packet in file.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                output.mux(packet)
+    with VideoSource(clip) as video:
+        assert any(s.type == "data" for s in video.container.streams)
+        assert video.left_out == []
+        code = {"timecode": "01:02:03:04"}
+        track: Any = SimpleNamespace(type="data", metadata=code)
+        assert not is_written_anew(track, video.stream)
+        video.stream.metadata.update(code)
+        assert is_written_anew(track, video.stream)
+    with av.open(str(convert(clip, tmp_path / "out.mp4"))) as file:
+        assert len(file.chapters()) == 1
+
+
+def test_closed_captions_are_said_to_be_left_out(
+    make_clip: Make, tmp_path: Path, unchanged: Backend
+) -> None:
+    clip, said = with_captions(make_clip(tmp_path / "in.ts", options={"bf": "0"})), list[str]()
+    out = tmp_path / "out.mp4"
+    with VideoSource(clip, warn=said.append) as video, VideoSink(out, video, FAST) as sink:
+        deblur_video(video, sink, unchanged)
+    assert said.count("left out: closed captions, which lie among the pictures") == 1
+
+
+def with_captions(clip: Path) -> Path:
+    """The clip's pictures with an empty caption (CEA-608) in front of each, as H.264 alone."""
+    payload = b"\xb5\x00\x31GA94\x03\x41\xff\xfc\x80\x80\xff"
+    message = b"\0\0\0\1\x06\x04" + bytes([len(payload)]) + payload + b"\x80"
+    out = clip.with_suffix(".h264")
+    with av.open(str(clip)) as file, out.open("wb") as raw:
+        for packet in file.demux(video=0):
+            before, start, picture = bytes(packet).rpartition(b"\0\0\1")
+            raw.write(before + message + start + picture if start else b"")
+    return out
+
+
+def test_a_codec_that_the_header_refuses_is_left_out_where_that_is_asked(
+    make_clip: Make, tmp_path: Path, unchanged: Backend
+) -> None:
+    """MOV lists FLAC, and refuses it when its header is written."""
+    silent, clip = make_clip(tmp_path / "silent.mp4"), tmp_path / "in.mkv"
+    with av.open(str(silent)) as file, av.open(str(clip), "w") as output:
+        copy = output.add_stream_from_template(file.streams.video[0])
+        tone = output.add_stream("flac", rate=48000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 9600), np.int16), "s16", "stereo")
+        frame.sample_rate, frame.pts = 48000, 0
+        packets = [*tone.encode(frame), *tone.encode(None)]
+        for packet in file.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                output.mux(packet)
+        output.mux(packets)
+    out = tmp_path / "out.mov"
+    with VideoSource(clip) as video:
+        with pytest.raises(DeblurError, match=r"\(audio flac\); write out.mkv, or leave such out"):
+            VideoSink(out, video, FAST)
+        with VideoSink(out, video, FAST, drop_streams=True) as sink:
+            assert sink.left_out == ["stream 1 (audio flac)"]
+            deblur_video(video, sink, unchanged)
+    assert out.exists()
 
 
 def test_another_container_rounds_by_a_tick_at_most(
