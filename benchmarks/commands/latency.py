@@ -15,6 +15,7 @@ from rich.measure import Measurement
 
 from deblurgan.benchmarks.commands.options import (
     JsonOption,
+    check_drawn_target,
     check_json_target,
     check_threads,
     output,
@@ -25,7 +26,7 @@ from deblurgan.runtime.contract import PRECISIONS
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT, find_model
 from deblurgan.runtime.targets import check_all_apart
-from deblurgan.runtime.whole_file import check_new_file, write_whole
+from deblurgan.runtime.whole_file import write_whole
 
 Repeated = list[str] | None
 
@@ -133,13 +134,10 @@ def latency_command(
     from deblurgan.benchmarks.workload import PAPER
 
     pictures = {"plot": plot, "roofline": roofline, "scaling": scaling}
-    for path, ending in (
-        (csv_file, ".csv"),
-        (action, ".json"),
-        *((p, ".png") for p in pictures.values()),
-    ):
-        if path is not None:
-            check_new_file(path, ending, overwrite=True)
+    check_drawn_target(csv_file, ".csv")
+    check_drawn_target(action, ".json")
+    for path in pictures.values():
+        check_drawn_target(path, ".png")
     check_json_target(json_file)
     check_all_apart(json_file, csv_file, action, *pictures.values())
     check_names("--backend", backend or [], backends.NAMES)

@@ -118,6 +118,24 @@ def test_a_clip_that_is_no_video_is_told_before_anything_is_measured(
     assert "in.mp4: expected a video" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("--plot", "a.png"), ("--roofline", "a.png"), ("--scaling", "a.png"),
+        ("--csv", "a.csv"), ("--action", "a.json"), ("--json", "a.json"),
+    ],
+)  # fmt: skip
+def test_a_file_that_deblur_bench_did_not_write_stays(
+    option: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / name).write_bytes(b"{} of somebody")
+    # Were it not refused, the size would be, and not hours be measured.
+    assert deblur_bench("latency", option, tmp_path / name, "--size", "big") == 2
+    assert "expected a new name, or that of" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == b"{} of somebody"
+
+
 def test_models_of_one_name_are_told(
     write_negative: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
