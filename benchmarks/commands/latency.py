@@ -29,6 +29,7 @@ from deblurgan.runtime.targets import check_all_apart
 from deblurgan.runtime.whole_file import write_whole
 
 Repeated = list[str] | None
+SIZE = "1280x720"
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,17 @@ class Files:
 
 def latency_command(
     model: Annotated[
-        Repeated, typer.Option(help="A shipped model's name, or a model file; may be repeated.")
+        Repeated,
+        typer.Option(
+            help="A shipped model's name, or a model file; may be repeated. "
+            f"Default: {DEFAULT}; none with --precision."
+        ),
     ] = None,
     backend: Annotated[
-        Repeated, typer.Option(help=f"One of {', '.join(backends.NAMES)}; may be repeated.")
+        Repeated,
+        typer.Option(
+            help=f"One of {', '.join(backends.NAMES)}; may be repeated. Default: {backends.AUTO}."
+        ),
     ] = None,
     checkpoint: Annotated[
         Repeated,
@@ -64,10 +72,12 @@ def latency_command(
         ),
     ] = None,
     size: Annotated[
-        Repeated, typer.Option(metavar="WIDTHxHEIGHT", help="Frame size; may be repeated.")
+        Repeated,
+        typer.Option(metavar="WIDTHxHEIGHT", help=f"Frame size; may be repeated. Default: {SIZE}."),
     ] = None,
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, max=256, help="Frames at once; may be repeated.")
+        list[int] | None,
+        typer.Option(min=1, max=256, help="Frames at once; may be repeated. Default: 1."),
     ] = None,
     threads: Annotated[
         list[int] | None,
@@ -160,7 +170,7 @@ def latency_command(
         count_frames(clip, 1)
     chosen_backends = backend or [backends.AUTO]
     device = choose_device(chosen_backends)
-    sizes = [console.parse_size(text) for text in size or ["1280x720"]]
+    sizes = [console.parse_size(text) for text in size or [SIZE]]
     most = backends.available_threads()
     for count in threads or []:
         check_threads(count, most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,3 +178,10 @@ def test_rows_are_not_lost_to_what_comes_after_them(
     assert "negative" in out
     assert err.startswith("clip: expected a frame"), "the first failure is the one to tell"
     assert err.count("expected") == 1
+
+
+def test_the_help_says_what_is_measured_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert deblur_bench("latency", "--help") == 0
+    said = " ".join(re.sub("[│╭╰─╮╯]", " ", capsys.readouterr().out).split())
+    for default in ("edge; none with", "auto.", "1280x720.", "1."):
+        assert f"Default: {default}" in said
