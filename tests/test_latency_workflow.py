@@ -11,7 +11,8 @@ from deblurgan.benchmarks import app as bench
 from deblurgan.benchmarks.gate import Outcome
 from deblurgan.runtime import console
 
-WORKFLOW = Path(__file__).resolve().parents[1] / ".github/workflows/latency.yml"
+ROOT = Path(__file__).resolve().parents[1]
+README, WORKFLOW = ROOT / "README.md", ROOT / ".github/workflows/latency.yml"
 
 
 def test_its_options_are_the_gates(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,8 +28,22 @@ def test_its_options_are_the_gates(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(references) == 1
 
 
+def readmes_steps() -> str:
+    """What README shows for somebody's own CI."""
+    (steps,) = re.findall(r"^```yaml\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    return str(steps)
+
+
 def test_it_knows_the_status_of_inconclusive() -> None:
-    assert f'"$status" = {Outcome.INCONCLUSIVE.value} ]' in WORKFLOW.read_text()
+    for text in (WORKFLOW.read_text(), readmes_steps()):
+        assert f'"$status" = {Outcome.INCONCLUSIVE.value} ]' in text
+
+
+def test_readmes_steps_install_what_they_run() -> None:
+    yaml = pytest.importorskip("yaml")
+    commands = [step["run"] for step in yaml.safe_load(readmes_steps()) if "run" in step]
+    first = next(n for n, command in enumerate(commands) if "deblur-bench" in command)
+    assert any('pip install "./tools[cpu]"' in command for command in commands[:first])
 
 
 def test_it_is_yaml() -> None:
