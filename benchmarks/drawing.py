@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+
+from deblurgan.benchmarks.earlier import SOFTWARE
 
 # The page's own ink and paper (export/page/style.css). An image sees none of the page's
 # styles, but the reader's preference.
@@ -25,7 +30,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 def to_png(figure: Figure) -> bytes:
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
+    figure.savefig(image, format="png", dpi=110, metadata={"Software": SOFTWARE})
+    return image.getvalue()
+
+
+def pixels_to_png(pixels: NDArray[Any]) -> bytes:
+    """Of uint8 ``[H, W, 3]``, RGB."""
+    image = io.BytesIO()
+    imsave(image, pixels, format="png", metadata={"Software": SOFTWARE})
     return image.getvalue()
 
 

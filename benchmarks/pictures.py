@@ -26,6 +26,7 @@ from deblurgan.train.layouts import (
     check_gamma,
     check_source,
     find_source,
+    picture_names,
 )
 
 Kind = Literal["pairs", "photos", "sharp"]
@@ -49,6 +50,11 @@ class Pictures:
     def blur(self) -> str | None:
         """The name of the synthetic blur; None where there is none."""
         return EVAL_V1.name if self.kind == "photos" else None
+
+    @property
+    def names(self) -> list[str]:
+        """Of the files, in the order in which they are read."""
+        return spread(picture_names(self.source), self.limit)
 
     def __len__(self) -> int:
         source = self.source

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from made_photos import FINER, Picture, coded, read_light, run
+from made_photos import FINER, Picture, coded, numbers, read_light, run
 
 from deblurgan.runtime.image_file import save_image
 from deblurgan.train.picture_files import list_pictures
@@ -28,8 +28,7 @@ SOFT_RADIUS = 2.0, 14.0  # of the disc of confusion, in pixels
 def write_hard(folder: Path, hard: Path, count: int, seed: int) -> None:
     """Raises ``DeblurError`` for what is no photograph, or too small a one."""
     photos = list_pictures(folder)
-    hard.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
+    for number in numbers(count):
         random = np.random.default_rng([seed, number])
         photo = read_light(photos[number % len(photos)])
         if number % 5 < round(5 * PATTERN_SHARE):

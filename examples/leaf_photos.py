@@ -16,7 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from made_photos import FINER, Picture, coded, read_light, run
+from made_photos import FINER, Picture, coded, numbers, read_light, run
 
 from deblurgan.runtime.image_file import save_image
 from deblurgan.train.picture_files import list_pictures
@@ -35,8 +35,7 @@ FONTS = (0, 1, 2, 3, 4, 6)  # OpenCV's
 def write_leaves(folder: Path, leaves: Path, count: int, seed: int) -> None:
     """Raises ``DeblurError`` for what is no photograph, or too small a one."""
     paths = list_pictures(folder)
-    leaves.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
+    for number in numbers(count):
         random = np.random.default_rng([seed, number])
         chosen = random.permutation(len(paths))[:PHOTOS]
         photos = [read_light(paths[place]) for place in chosen]

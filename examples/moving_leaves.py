@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from leaf_photos import RADIUS, lay_leaf, piece, radii
-from made_photos import FINER, Picture, coded, read_light, run
+from made_photos import FINER, Picture, coded, numbers, read_light, run
 from numpy.typing import NDArray
 
 from deblurgan.runtime.image_file import save_image
@@ -48,13 +48,12 @@ Motion = Callable[[float], Place]  # at a time from -0.5 to 0.5
 def write_pairs(folder: Path, pairs: Path, count: int, seed: int) -> None:
     """Raises ``DeblurError`` for what is no photograph, or too small a one."""
     paths = list_pictures(folder)
-    for side in ("blur", "sharp"):
-        (pairs / side).mkdir(parents=True, exist_ok=True)
-    for number in range(count):
+    for number in numbers(count):
         random = np.random.default_rng([seed, number])
         chosen = random.permutation(len(paths))[:PHOTOS]
         blurred, sharp = moving_pair([read_light(paths[place]) for place in chosen], random)
         for side, light in (("blur", blurred), ("sharp", sharp)):
+            (pairs / side).mkdir(exist_ok=True)
             save_image(pairs / side / f"{number:06}.png", coded(light))
 
 

@@ -41,6 +41,7 @@ from deblurgan.runtime.whole_file import check_new_file
 from deblurgan.train.checkpoint import Checkpoint, weights_sha256
 from deblurgan.train.networks import describe_generator
 
+REPLACE = "--overwrite, in Python overwrite=True"
 FAR = 30.0  # dB between int8 and fp32: below it the difference is seen
 
 
@@ -82,7 +83,7 @@ def export_onnx(
     nothing is written.
     """
     generator = checkpoint.generator
-    check_new_file(path, ".onnx", overwrite, ", which engines go by")
+    check_new_file(path, ".onnx", overwrite, ", which engines go by", REPLACE)
     check_size(size, generator.minimum_size)
     check_quantisation(precision, quantisation)
     check_folder(path)
@@ -191,7 +192,8 @@ def write_proven(
         card = replace(card, golden=make_golden(open_model(part)).to_json())
         onnx.helper.set_model_props(model, card.to_metadata())
         write_model(model, part)
-        check_new_file(path, ".onnx", overwrite)  # again, as all that took minutes
+        # Again, as all that took minutes.
+        check_new_file(path, ".onnx", overwrite, replace=REPLACE)
         give_name(part, path)
     finally:
         with suppress(OSError):

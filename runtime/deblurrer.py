@@ -182,9 +182,23 @@ def check_frames(frames: Frames) -> Frames:
             "frame",
             expected="uint8 RGB, [height, width, 3] or [batch, height, width, 3]",
             found=f"{frames.dtype} {list(frames.shape)}",
-            remedy="convert it first, with cv2.cvtColor for example",
+            remedy=way_to_rgb(frames),
         )
     return frames
+
+
+def way_to_rgb(frames: Frames) -> str:
+    """What makes uint8 RGB of it."""
+    ways = []
+    if frames.dtype != np.uint8:
+        ways.append("scale it to 0 to 255, then .astype(np.uint8)")
+    if not frames.size or not 2 <= frames.ndim <= 4:
+        ways.append("give whole frames")
+    elif frames.ndim > 2 and frames.shape[-3] == 3 != frames.shape[-1]:
+        ways.append("put the channels last with np.moveaxis(frame, -3, -1)")
+    elif frames.ndim == 2 or frames.shape[-1] != 3:
+        ways.append("convert its channels to RGB, with cv2.cvtColor for example")
+    return "; ".join(ways)
 
 
 def check_frame(frame: Frames) -> Frames:

@@ -54,12 +54,26 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def check_new_file(path: Path, ending: str, overwrite: bool, why: str = "") -> None:
+def check_may_write(path: Path) -> None:
+    """Before the work: refuse a name in a folder where no file may be made."""
+    folder = path.absolute().parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DeblurError(
+            path,
+            expected="a folder to write in",
+            found="no permission",
+            remedy=f"choose another folder than {folder}",
+        )
+
+
+def check_new_file(
+    path: Path, ending: str, overwrite: bool, why: str = "", replace: str = "--overwrite"
+) -> None:
     """Before the work: refuse a name that its result could not get, or must not.
 
-    ``why`` says what the ending is for. Raises ``DeblurError`` for another ending,
-    a folder that is not there, a folder of this name, a name that no file can have,
-    and a file that would be replaced.
+    ``why`` says what the ending is for, and ``replace`` how to replace a file. Raises
+    ``DeblurError`` for another ending, a folder that is not there or not to be written in, a
+    folder of this name, a name that no file can have, and a file that would be replaced.
     """
     if path.suffix != ending:
         example = path.with_suffix(ending) if path.name else path / f"model{ending}"
@@ -76,6 +90,7 @@ def check_new_file(path: Path, ending: str, overwrite: bool, why: str = "") -> N
             found="no such folder",
             remedy=f"mkdir -p {shlex.quote(str(path.parent))}",
         )
+    check_may_write(path)
     try:
         path.name.encode()
         os.lstat(path)
@@ -101,5 +116,5 @@ def check_new_file(path: Path, ending: str, overwrite: bool, why: str = "") -> N
             path,
             expected="the name of a new file",
             found="a file that exists",
-            remedy="choose another name, or replace it with --overwrite",
+            remedy=f"choose another name, or replace it with {replace}",
         )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import itertools
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +82,27 @@ def test_made_pictures_are_the_same_for_the_same_seed(
     )
     assert one == again
     assert one != other
+
+
+def test_pictures_of_an_earlier_call_or_of_others_stay(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pairs/blur").mkdir(parents=True)
+    (tmp_path / "pairs/blur/000000.png").write_bytes(b"mine")
+    with pytest.raises(SystemExit, match="pairs: expected an empty folder"):
+        run("moving_leaves.py", photos, tmp_path / "pairs", "--count", 1)
+    assert (tmp_path / "pairs/blur/000000.png").read_bytes() == b"mine"
+
+
+def test_how_many_are_made_is_told_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    made_photos = importlib.import_module("made_photos")
+    clock = itertools.count(step=4)
+    monkeypatch.setattr(made_photos.time, "monotonic", lambda: float(next(clock)))
+    assert list(made_photos.numbers(5)) == [0, 1, 2, 3, 4]
+    assert capsys.readouterr() == ("", "3 of 5 pictures\n")
 
 
 def test_leaves_lie_on_most_pictures(run: Run, tmp_path: Path) -> None:

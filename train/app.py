@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -221,6 +220,10 @@ def blur(
         Path | None,
         typer.Option(metavar="PICTURE", help="Draw kernels and pairs of the set, too."),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", "-y", help="Replace a picture of --preview that is there."),
+    ] = False,
 ) -> None:
     """Write a set of synthetic pairs: sharp photographs, and what a shaken camera makes of them.
 
@@ -230,20 +233,29 @@ def blur(
     """
     console.require("train", *MODULES)
     from deblurgan.runtime.image_file import save_image
+    from deblurgan.runtime.whole_file import check_new_file
     from deblurgan.train.layouts import check_not_read, find_source
     from deblurgan.train.preview import preview as draw
     from deblurgan.train.synthesis import write_pair_set
 
-    if preview is not None:
+    if preview is None:
+        console.refuse_idle(
+            {"--overwrite": overwrite or None},
+            "a picture to replace", "none", "--preview PICTURE",
+        )  # fmt: skip
+    else:
         check_preview(preview)
     source = find_source(photos, "train")
     if preview is not None:
         check_not_read(preview, source)
+        check_new_file(preview, preview.suffix, overwrite)
     with console.watching("written") as watch:
         write_pair_set(source, output, count=count, seed=seed, method=method.value, watch=watch)
     if preview is not None:
         sheet = draw(source, seed=seed, method=method.value, rows=min(count, 4))
         save_image(preview, sheet.flip(0).permute(1, 2, 0).numpy())
+    drawn = "" if preview is None else f", drawn in {preview}"
+    typer.echo(f"{output}: {count} pair{'s' if count > 1 else ''}{drawn}")
 
 
 @app.command(no_args_is_help=True)
@@ -293,17 +305,6 @@ def check_preview(picture: Path) -> None:
             expected="a picture's name ending in .png, .jpg or .webp",
             found=picture.suffix or "no ending",
             remedy=f"write --preview {picture.with_suffix('.png')}",
-        )
-    if not picture.absolute().parent.is_dir():
-        raise DeblurError(
-            picture,
-            expected="a folder that exists",
-            found="no such folder",
-            remedy=f"make it with: mkdir -p {shlex.quote(str(picture.parent))}",
-        )
-    if picture.is_dir():
-        raise DeblurError(
-            picture, expected="the name of a file", found="a folder", remedy="choose another name"
         )
 
 

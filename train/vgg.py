@@ -156,7 +156,8 @@ def load_vgg(
         file = cached_file(network)
         if not file.exists():
             download(network, file)
-        return VggWeights(check_weights(file, read_weights(file), network), "torchvision")
+        kept = read_weights(file, "delete it: the next run downloads it again")
+        return VggWeights(check_weights(file, kept, network), "torchvision")
     tensors = check_weights(file, read_weights(file), network)
     rms = probe_rms(tensors)
     seen = [name for name, (low, high) in EXPECTED_RMS.items() if low <= rms < high]
@@ -179,11 +180,17 @@ def load_vgg(
     return VggWeights(tensors, preprocessing)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pth or safetensors file, told by content."""
+MEND = "get it again if its download broke off, or save the network's state_dict() alone"
+
+
+def read_weights(path: Path, remedy: str = "") -> dict[str, Tensor]:
+    """The tensors of a .pth or safetensors file, told by content; ``remedy`` is for a file
+    that does not load, where another one than a named file's is right.
+    """
     try:
         with path.open("rb") as opened:
-            is_safetensors = opened.read(9)[8:] == b"{"
+            head = opened.read(9)
+        is_safetensors = head[8:] == b"{"
         if is_safetensors:
             content: Any = safetensors.torch.load_file(path)
         else:
@@ -196,11 +203,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             remedy="check the path, or leave --vgg out to download them",
         ) from None
     except Exception as error:  # a damaged pickle raises anything
+        is_one = is_safetensors or head.startswith((b"PK", b"\x80"))
         raise DeblurError(
             path,
             expected="VGG's weights as .pth or .safetensors",
-            found=f"a file that does not load ({first_line(error)})",
-            remedy="delete it and copy or download it again",
+            # PyTorch's message is left out: it advises to let the file run its code.
+            found="a damaged file, or more than weights" if is_one else "a file of another kind",
+            remedy=remedy or (MEND if is_one else "name another with --vgg"),
         ) from error
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise DeblurError(

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from deblurgan.benchmarks.commands.options import check_drawn_target, output
 from deblurgan.runtime import console
+from deblurgan.runtime.whole_file import write_whole
 
 
 def curves_command(
@@ -25,7 +27,7 @@ def curves_command(
     console.require("bench", "matplotlib")
     from deblurgan.benchmarks.curves import draw_curves
     from deblurgan.benchmarks.drawing import to_png
-    from deblurgan.runtime.whole_file import check_new_file, write_whole
 
-    check_new_file(picture, ".png", overwrite=True)
+    check_drawn_target(picture, ".png")
     write_whole(picture, to_png(draw_curves(runs)))
+    output.print(f"{picture}: {len(runs)} run{'s' if len(runs) > 1 else ''}")

@@ -15,6 +15,7 @@ from deblurgan.benchmarks.commands.models import ModelsOption, open_models
 from deblurgan.benchmarks.commands.options import (
     BackendOption,
     JsonOption,
+    check_drawn_target,
     check_json_target,
     output,
 )
@@ -74,21 +75,26 @@ def detection_command(
 
     Example: deblur-bench detection --pairs GOPRO_Large --detector yolox_s.onnx
     """
-    console.require("bench", "torch", "safetensors", "skimage")
+    console.require("bench", "torch", "safetensors", "skimage", "matplotlib")
     console.require("cpu", "onnxruntime")
     from deblurgan.benchmarks.detection import SCORES, measure_detection
     from deblurgan.benchmarks.detection_pictures import draw_detections
+    from deblurgan.benchmarks.drawing import pixels_to_png
     from deblurgan.benchmarks.pictures import find_pictures
     from deblurgan.benchmarks.yolox import Detector
-    from deblurgan.runtime.image_file import save_image
-    from deblurgan.runtime.whole_file import make_folder
+    from deblurgan.runtime.whole_file import make_folder, write_whole
 
     check_json_target(json_file)
     kind, folder = choose_pictures("detection", {"pairs": pairs, "photos": photos})
     pictures = find_pictures(kind, folder, limit=limit, gamma=gamma)
     detect = Detector(detector, score=min(score, *SCORES), overlap=nms)
+    targets = []
     if pictures_folder is not None:
         make_folder(pictures_folder)
+        # Numbered: two pictures may differ in their ending alone.
+        for number, name in enumerate(pictures.names, 1):
+            targets.append(pictures_folder / f"{number:04}-{Path(name).stem}.png")
+            check_drawn_target(targets[-1], ".png")
     with ExitStack() as opened:
         deblurrers = open_models(opened, models, backend)
         with console.watching("checked") as watch:
@@ -98,12 +104,11 @@ def detection_command(
 
         def hear(pair: EvaluationPair, views: list[View]) -> None:
             nonlocal done
+            if targets:
+                drawn = pixels_to_png(draw_detections(views, detect.classes))
+                write_whole(targets[done], drawn, durable=False)
             done += 1
             watch(done, len(pictures))
-            if pictures_folder is not None:
-                # Numbered: two pictures may differ in their ending alone.
-                target = pictures_folder / f"{done:04}-{Path(pair.name).stem}.png"
-                save_image(target, draw_detections(views, detect.classes)[:, :, ::-1])
 
         report = measure_detection(detect, deblurrers, pictures, score, hear)
         precisions = {name: d.model.card.precision for name, d in deblurrers.items()}

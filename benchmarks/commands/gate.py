@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import math
 import re
 import shlex
@@ -22,6 +23,7 @@ from deblurgan.benchmarks.commands.options import (
     check_threads,
     output,
 )
+from deblurgan.benchmarks.earlier import is_free_or_result
 from deblurgan.benchmarks.environment import describe_environment
 from deblurgan.benchmarks.gate import CONFIDENCE, Comparison, Outcome, collect, settle
 from deblurgan.benchmarks.gate_work import Work, count_frames, measure_in_process
@@ -130,8 +132,8 @@ def gate_command(
     else:
         console.refuse_idle({"--size": size}, "single frames", "--clip, whose size it has")
     check_threads(threads, available_threads())
-    for path in (write_baseline, json_file):
-        check_json_target(path)
+    check_json_target(write_baseline, KIND)
+    check_json_target(json_file)
     found = find_model(model)
     engine = choose_engine(found, backend)
     found = found.best_for(engine)
@@ -142,7 +144,7 @@ def gate_command(
     subject = describe(work, found)
     digest = hashlib.sha256(found.path.read_bytes()).hexdigest()
     measure = partial(measure_in_process, work, PROCESS)
-    again = rewrite_command(baseline or Path("base.json"), work, size)
+    again = rewrite_command(name_baseline(baseline or Path("base.json")), work, size)
     if baseline is not None:
         before = read_baseline(baseline, again)
         before.check(baseline, subject, again)
@@ -237,6 +239,20 @@ def describe(work: Work, model: Model) -> Subject:
         model.path.stem, model.card.precision, work.backend, size, work.threads,
         work.reference, clip, work.frames,
     )  # fmt: skip
+
+
+def name_baseline(path: Path) -> Path:
+    """``path`` where a baseline can be written there and nothing else is lost, or else a new
+    name beside it, or in it.
+    """
+    if path.is_file() or not path.exists():
+        if is_free_or_result(path, KIND):
+            return path
+        folder = path.parent
+    else:
+        folder = path if path.is_dir() else Path()
+    names = (folder / f"base{f'-{n}' if n > 1 else ''}.json" for n in itertools.count(1))
+    return next(name for name in names if not name.exists())
 
 
 def rewrite_command(path: Path, work: Work, size: str | None) -> str:

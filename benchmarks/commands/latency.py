@@ -15,6 +15,7 @@ from rich.measure import Measurement
 
 from deblurgan.benchmarks.commands.options import (
     JsonOption,
+    check_drawn_target,
     check_json_target,
     check_threads,
     output,
@@ -25,9 +26,10 @@ from deblurgan.runtime.contract import PRECISIONS
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.model_store import DEFAULT, find_model
 from deblurgan.runtime.targets import check_all_apart
-from deblurgan.runtime.whole_file import check_new_file, write_whole
+from deblurgan.runtime.whole_file import write_whole
 
 Repeated = list[str] | None
+SIZE = "1280x720"
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,17 @@ class Files:
 
 def latency_command(
     model: Annotated[
-        Repeated, typer.Option(help="A shipped model's name, or a model file; may be repeated.")
+        Repeated,
+        typer.Option(
+            help="A shipped model's name, or a model file; may be repeated. "
+            f"Default: {DEFAULT}; none with --precision."
+        ),
     ] = None,
     backend: Annotated[
-        Repeated, typer.Option(help=f"One of {', '.join(backends.NAMES)}; may be repeated.")
+        Repeated,
+        typer.Option(
+            help=f"One of {', '.join(backends.NAMES)}; may be repeated. Default: {backends.AUTO}."
+        ),
     ] = None,
     checkpoint: Annotated[
         Repeated,
@@ -63,10 +72,12 @@ def latency_command(
         ),
     ] = None,
     size: Annotated[
-        Repeated, typer.Option(metavar="WIDTHxHEIGHT", help="Frame size; may be repeated.")
+        Repeated,
+        typer.Option(metavar="WIDTHxHEIGHT", help=f"Frame size; may be repeated. Default: {SIZE}."),
     ] = None,
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, max=256, help="Frames at once; may be repeated.")
+        list[int] | None,
+        typer.Option(min=1, max=256, help="Frames at once; may be repeated. Default: 1."),
     ] = None,
     threads: Annotated[
         list[int] | None,
@@ -133,13 +144,10 @@ def latency_command(
     from deblurgan.benchmarks.workload import PAPER
 
     pictures = {"plot": plot, "roofline": roofline, "scaling": scaling}
-    for path, ending in (
-        (csv_file, ".csv"),
-        (action, ".json"),
-        *((p, ".png") for p in pictures.values()),
-    ):
-        if path is not None:
-            check_new_file(path, ending, overwrite=True)
+    check_drawn_target(csv_file, ".csv")
+    check_drawn_target(action, ".json")
+    for path in pictures.values():
+        check_drawn_target(path, ".png")
     check_json_target(json_file)
     check_all_apart(json_file, csv_file, action, *pictures.values())
     check_names("--backend", backend or [], backends.NAMES)
@@ -162,7 +170,7 @@ def latency_command(
         count_frames(clip, 1)
     chosen_backends = backend or [backends.AUTO]
     device = choose_device(chosen_backends)
-    sizes = [console.parse_size(text) for text in size or ["1280x720"]]
+    sizes = [console.parse_size(text) for text in size or [SIZE]]
     most = backends.available_threads()
     for count in threads or []:
         check_threads(count, most)

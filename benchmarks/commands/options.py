@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from deblurgan.benchmarks.earlier import is_free_or_drawn, is_free_or_result
 from deblurgan.runtime import backends
 from deblurgan.runtime.errors import DeblurError
+from deblurgan.runtime.whole_file import check_may_write, check_new_file
 
 output = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -24,37 +25,47 @@ JsonOption = Annotated[
 ]
 
 
-def check_json_target(path: Path | None) -> None:
-    """Before the measurement, not after it."""
-    if path is not None and not path.absolute().parent.is_dir():
+def check_json_target(path: Path | None, kind: str | None = None) -> None:
+    """Before the measurement, not after it. Of what is there, only a result (of the ``kind``)
+    may be replaced.
+    """
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
         raise DeblurError(
             path,
             expected="a folder that exists",
             found="no such folder",
             remedy=f"make it with: mkdir -p {shlex.quote(str(path.parent))}",
         )
-    if path is not None and path.exists() and not path.is_file():
+    check_may_write(path)
+    if path.exists() and not path.is_file():
         raise DeblurError(
             path,
             expected="the name of a file",
             found="a folder, a pipe or a device of that name",
             remedy="choose another name",
         )
-    if path is not None and not may_be_replaced(path):
-        raise DeblurError(
-            path,
-            expected="a new name, or that of an earlier result",
-            found="a file of another kind",
-            remedy="choose another name",
-        )
+    if not is_free_or_result(path, kind):
+        raise another_kind(path, f"an earlier {kind or 'result'}")
 
 
-def may_be_replaced(path: Path) -> bool:
-    """No model, clip or picture: what is there begins as JSON does, or is empty."""
-    with suppress(OSError), path.open("rb") as there:
-        start = there.read(64)
-        return start.lstrip()[:1] in (b"", b"{") and b"\0" not in start
-    return True
+def check_drawn_target(path: Path | None, ending: str) -> None:
+    """The same for a picture, or a table by its own option: an earlier one may be replaced."""
+    if path is None:
+        return
+    check_new_file(path, ending, overwrite=True)
+    if not is_free_or_drawn(path):
+        raise another_kind(path, f"an earlier {'drawing' if ending == '.png' else 'table'}")
+
+
+def another_kind(path: Path, earlier: str) -> DeblurError:
+    return DeblurError(
+        path,
+        expected=f"a new name, or that of {earlier}",
+        found="a file of another kind",
+        remedy="choose another name",
+    )
 
 
 def check_threads(count: int, most: int) -> None:

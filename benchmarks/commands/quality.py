@@ -16,6 +16,7 @@ from deblurgan.benchmarks.commands.models import ModelsOption, open_models
 from deblurgan.benchmarks.commands.options import (
     BackendOption,
     JsonOption,
+    check_drawn_target,
     check_json_target,
     output,
 )
@@ -99,13 +100,12 @@ def quality_command(
     deblur-bench quality --photos kodak24/ --all-lengths --curve curve.png
     """
     console.require("bench", "torch", "safetensors", "skimage", "matplotlib")
-    from deblurgan.benchmarks.drawing import to_png
+    from deblurgan.benchmarks.drawing import pixels_to_png, to_png
     from deblurgan.benchmarks.pictures import find_pictures
     from deblurgan.benchmarks.quality import measure_quality
     from deblurgan.benchmarks.quality_curve import check_lengths, draw_quality_curve
     from deblurgan.benchmarks.worst import WorstCrops
-    from deblurgan.runtime.image_file import save_image
-    from deblurgan.runtime.whole_file import check_new_file, write_whole
+    from deblurgan.runtime.whole_file import write_whole
     from deblurgan.train.layouts import check_not_read
     from deblurgan.train.metrics import SSIM_WINDOW
 
@@ -113,9 +113,6 @@ def quality_command(
     check_all_apart(json_file, worst, curve)
     if worst is None:
         console.refuse_idle({"--crops": crops}, "a picture to draw them to", "none", "--worst FILE")
-    for target in (worst, curve):
-        if target is not None:
-            check_new_file(target, ".png", overwrite=True)
     kind, folder = choose_pictures("quality", {"pairs": pairs, "photos": photos, "sharp": sharp})
     if all_lengths and kind != "photos":
         raise DeblurError(
@@ -130,6 +127,7 @@ def quality_command(
     for target in (worst, curve):
         if target is not None:
             check_not_read(target, pictures.source)
+            check_drawn_target(target, ".png")
     if curve is not None:
         check_lengths(pictures)
     worst_crops = WorstCrops(crops or CROPS)
@@ -154,7 +152,7 @@ def quality_command(
     try:
         write_result(json_file, "quality", as_figures(pictures, measured))
         if worst is not None:
-            save_image(worst, worst_crops.draw()[:, :, ::-1])
+            write_whole(worst, pixels_to_png(worst_crops.draw()))
         if curve is not None:
             write_whole(curve, to_png(draw_quality_curve(measured, describe(pictures))))
     finally:

@@ -10,6 +10,7 @@ import typer
 from deblurgan.benchmarks.commands.options import BackendOption, ModelOption, output
 from deblurgan.runtime import backends, console
 from deblurgan.runtime.model_store import DEFAULT
+from deblurgan.runtime.targets import check_free
 
 if TYPE_CHECKING:
     from deblurgan.benchmarks.report.page import Shown
@@ -50,12 +51,19 @@ def report_command(
     from deblurgan.benchmarks.report.page import draw_page
     from deblurgan.runtime.whole_file import check_new_file, write_whole
 
+    inside = [file for folder in results for file in folder.glob("*.json")]
+    for given in (*results, *inside, *([picture] if picture is not None else [])):
+        check_free(page, str(given), overwrite=True)
     check_new_file(page, ".html", overwrite)
     if picture is None:
-        other = {"--model": model if model != DEFAULT else None}
-        other["--backend"] = backend if backend != backends.AUTO else None
-        console.refuse_idle(other, "a picture to deblur with it", "none", "--picture PICTURE")
+        given_with_it = {"--model": model if model != DEFAULT else None}
+        given_with_it["--backend"] = backend if backend != backends.AUTO else None
+        console.refuse_idle(
+            given_with_it, "a picture to deblur with it", "none", "--picture PICTURE"
+        )
     readings = read_all(results, console.say)
+    for other in readings.others:
+        console.say(f"left out: {other.path}: a result of {other.kind} has no place on a page")
     shown = show(picture, model, backend) if picture is not None else None
     write_whole(page, draw_page(readings, title, note, shown).encode())
     count = len(readings.shown)

@@ -195,8 +195,13 @@ app = new_app("Make the tables of documents anew.")
 
 @app.command()
 def fill_command(
-    documents: Annotated[list[Path], typer.Argument(metavar="DOCUMENT")],
-    results: Annotated[Path, typer.Option(metavar="FOLDER")],
+    documents: Annotated[
+        list[Path],
+        typer.Argument(metavar="DOCUMENT", help="Markdown with marked tables; written anew."),
+    ],
+    results: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the results are that the marks name.")
+    ],
 ) -> None:
     """Write every marked table of the documents from the results."""
     for path, text in [(path, fill(path, results)) for path in documents]:

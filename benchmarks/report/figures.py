@@ -221,16 +221,18 @@ def read_all(paths: Sequence[Path], say: Callable[[str], None] = lambda _: None)
             except DeblurError as error:
                 say(f"left out: {error}")
     read = [result for result in results if isinstance(result, Read)]
+    others = tuple(result for result in results if isinstance(result, Result))
     if not read:
+        kinds = ", ".join(sorted({result.kind for result in others}))
         raise DeblurError(
             ", ".join(map(str, paths)),
             expected=f"results of {', '.join(FIGURES)}",
-            found="none",
+            found=f"only of {kinds}" if kinds else "none",
             remedy="write one: deblur-bench latency --json latency.json",
         )
     return Readings(
         **{kind: tuple(r for r in read if r.result.kind == kind) for kind in FIGURES},
-        others=tuple(result for result in results if isinstance(result, Result)),
+        others=others,
     )
 
 

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 
 from deblurgan.export.commands.checkpoints import (
-    CalibrationOption,
     CheckpointArgument,
     DropoutOption,
     MethodOption,
@@ -36,7 +35,14 @@ def ladder_command(
         Path,
         typer.Option("--output", "-o", metavar="REPORT", help="The folder to write into."),
     ],
-    calibration: CalibrationOption = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER|CLIP",
+            help="int8: pictures or a clip like those to be deblurred, to take its ranges from. "
+            "Default: blurred pictures of the first --pairs.",
+        ),
+    ] = None,
     tune: Annotated[
         Path | None,
         typer.Option(

@@ -53,15 +53,25 @@ def trt_command(
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(metavar="WIDTHxHEIGHT", help="One frame size, the fastest plan for it."),
+        typer.Option(
+            metavar="WIDTHxHEIGHT",
+            help="One frame size, the fastest plan for it. This or --max, unless the model is "
+            "frozen at a size.",
+        ),
     ] = None,
     smallest: Annotated[
         str | None,
-        typer.Option("--min", metavar="WIDTHxHEIGHT", help="Smallest frame (--minShapes)."),
+        typer.Option(
+            "--min",
+            metavar="WIDTHxHEIGHT",
+            help="Smallest frame (--minShapes). Default: the model's smallest.",
+        ),
     ] = None,
     optimal: Annotated[
         str | None,
-        typer.Option("--opt", metavar="WIDTHxHEIGHT", help="Frame to tune for (--optShapes)."),
+        typer.Option(
+            "--opt", metavar="WIDTHxHEIGHT", help="Frame to tune for (--optShapes). Default: --max."
+        ),
     ] = None,
     largest: Annotated[
         str | None,
@@ -78,7 +88,10 @@ def trt_command(
     calibration: CalibrationOption = None,
     workspace: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Scratch memory for layers: 512M, 2G; in MiB by itself."),
+        typer.Option(
+            metavar="SIZE",
+            help="Scratch memory for layers: 512M, 2G; in MiB by itself. Default: all there is.",
+        ),
     ] = None,
     timing_cache: Annotated[
         Path | None,
@@ -88,11 +101,18 @@ def trt_command(
     ] = None,
     optimization_level: Annotated[
         int | None,
-        typer.Option(min=0, max=5, help="Building time for speed (--builderOptimizationLevel)."),
+        typer.Option(
+            min=0,
+            max=5,
+            help="Building time for speed (--builderOptimizationLevel). Default: TensorRT's, 3.",
+        ),
     ] = None,
     hardware_compatible: Annotated[
         bool,
-        typer.Option("--hardware-compatible", help="For all GPUs from Ampere on; slower."),
+        typer.Option(
+            "--hardware-compatible",
+            help="For all GPUs in slots from Ampere on; slower. Refused on a Jetson.",
+        ),
     ] = False,
     version_compatible: Annotated[
         bool,

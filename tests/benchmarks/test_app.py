@@ -213,6 +213,34 @@ def test_an_earlier_result_is_replaced(pairs: Path, negative: Path, tmp_path: Pa
     assert deblur_bench(*words) == deblur_bench(*words) == 0
 
 
+@pytest.mark.parametrize("option", ["--worst", "--curve", "--json"])
+def test_what_is_somebody_elses_stays(
+    option: str, pairs: Path, negative: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("skimage")
+    target = tmp_path / ("mine.json" if option == "--json" else "holiday.png")
+    target.write_bytes(b'{"mine": 1}')
+    words = ["--photos", pairs / "sharp", "--model", negative, option, target]
+    assert deblur_bench("quality", *words) == 2
+    assert f"{target}: expected a new name, or that of" in capsys.readouterr().err
+    assert target.read_bytes() == b'{"mine": 1}'
+
+
+@pytest.mark.parametrize("option", ["--json", "--worst"])
+def test_a_folder_without_permission_is_told_before_the_work(
+    option: str, pairs: Path, negative: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    pytest.importorskip("skimage")
+    monkeypatch.setattr("deblurgan.runtime.whole_file.os.access", lambda path, mode: False)
+    monkeypatch.setattr(quality_command, "open_models", None)
+    words = ["--pairs", pairs, "--model", negative, option, tmp_path / "a.png"]
+    assert deblur_bench("quality", *words) == 2
+    err = capsys.readouterr().err
+    assert "a.png: expected a folder to write in, found no permission" in err
+    assert f"choose another folder than {tmp_path}\n" in err
+
+
 def test_gamma_is_of_gopro_alone(
     pairs: Path, negative: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +313,10 @@ def test_detection_counts_and_draws_what_a_detector_finds(
     assert figures["by_score"][0]["score"] == 0.1
     assert figures["by_score"][0]["totals"]["sharp"]["right"] == 2
     assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["0001-a.png"]
+    assert deblur_bench("detection", *words) == 0
+    (tmp_path / "boxes" / "0001-a.png").write_bytes(b"a photograph")
+    assert deblur_bench("detection", *words) == 2
+    assert (tmp_path / "boxes" / "0001-a.png").read_bytes() == b"a photograph"
 
 
 def test_detection_of_photos_says_where_there_is_nothing_to_find(

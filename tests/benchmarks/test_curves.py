@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from deblurgan.benchmarks.app import app
 from deblurgan.benchmarks.curves import column, draw_curves, read_log, smooth
 from deblurgan.benchmarks.drawing import to_png
+from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError
 
 LOG = """step,samples,content,pixel,gain_db
@@ -80,3 +82,18 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("step,samples,gain_db\n1,8,\n")
     with pytest.raises(DeblurError, match="validated at least once"):
         draw_curves([tmp_path])
+
+
+def test_the_command_says_what_it_drew_and_replaces_only_that(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.csv").write_text(LOG)
+    picture = tmp_path / "curves.png"
+    words = ["curves", str(tmp_path), "-o", str(picture)]
+    assert console.run(app, words) == console.run(app, words) == 0
+    assert capsys.readouterr().out == f"{picture}: 1 run\n" * 2
+    cv2.imwrite(str(picture), np.zeros((9, 9, 3), np.uint8))
+    before = picture.read_bytes()
+    assert console.run(app, words) == 2
+    assert "expected a new name, or that of an earlier drawing" in capsys.readouterr().err
+    assert picture.read_bytes() == before

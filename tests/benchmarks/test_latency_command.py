@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +119,24 @@ def test_a_clip_that_is_no_video_is_told_before_anything_is_measured(
     assert "in.mp4: expected a video" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("--plot", "a.png"), ("--roofline", "a.png"), ("--scaling", "a.png"),
+        ("--csv", "a.csv"), ("--action", "a.json"), ("--json", "a.json"),
+    ],
+)  # fmt: skip
+def test_a_file_that_deblur_bench_did_not_write_stays(
+    option: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    (tmp_path / name).write_bytes(b"{} of somebody")
+    # Were it not refused, the size would be, and not hours be measured.
+    assert deblur_bench("latency", option, tmp_path / name, "--size", "big") == 2
+    assert "expected a new name, or that of" in capsys.readouterr().err
+    assert (tmp_path / name).read_bytes() == b"{} of somebody"
+
+
 def test_models_of_one_name_are_told(
     write_negative: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,3 +178,10 @@ def test_rows_are_not_lost_to_what_comes_after_them(
     assert "negative" in out
     assert err.startswith("clip: expected a frame"), "the first failure is the one to tell"
     assert err.count("expected") == 1
+
+
+def test_the_help_says_what_is_measured_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert deblur_bench("latency", "--help") == 0
+    said = " ".join(re.sub("[│╭╰─╮╯]", " ", capsys.readouterr().out).split())
+    for default in ("edge; none with", "auto.", "1280x720.", "1."):
+        assert f"Default: {default}" in said

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,6 +17,7 @@ from rich.console import Console
 from deblurgan.benchmarks import latency
 from deblurgan.benchmarks.commands import latency as command
 from deblurgan.benchmarks.drawing import to_png
+from deblurgan.benchmarks.earlier import is_free_or_drawn
 from deblurgan.benchmarks.latency_plots import draw_latency, draw_scaling
 from deblurgan.benchmarks.latency_rows import Row, percentiles
 from deblurgan.benchmarks.latency_tables import (
@@ -120,3 +123,21 @@ def test_nothing_to_draw_is_told() -> None:
             draw([REFUSED])
     with pytest.raises(DeblurError, match="0 products, 1 copies"):
         draw_roofline(ROWS, PEAKS[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "other"),
+    [
+        ("a.csv", to_csv, "name,model\nmine,edge\n"),
+        ("a.json", to_action, '[\n  {\n    "name": "mine",\n    "value": 1\n  }\n]\n'),
+    ],
+)
+def test_tables_are_told_from_those_of_others(
+    name: str, made: Callable[[list[Row]], str], other: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    for rows in ([], ROWS):
+        path.write_text(made(rows))
+        assert is_free_or_drawn(path)
+    path.write_text(other)
+    assert not is_free_or_drawn(path)

@@ -182,7 +182,7 @@ def test_a_file_that_is_there_is_replaced_only_when_told(
     target = tmp_path / "model.onnx"
     target.write_bytes(b"old")
     monkeypatch.setattr(onnx_export, "build_model", lambda *_: onnx.load(edge_fp32[1].path))
-    with pytest.raises(DeblurError, match="--overwrite"):
+    with pytest.raises(DeblurError, match="--overwrite, in Python overwrite=True"):
         export_onnx(edge_fp32[0], target)
     assert target.read_bytes() == b"old"
     export_onnx(edge_fp32[0], target, overwrite=True)

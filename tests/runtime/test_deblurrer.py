@@ -49,6 +49,26 @@ def test_a_wrong_frame_in_a_stream_is_refused_in_its_turn(negative: Path, photo:
         assert (deblur(photo) == 255 - photo).all(), "and it goes on"
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "remedy"),
+    [
+        ((48, 64, 3), np.float32, "scale it to 0 to 255, then .astype(np.uint8)"),
+        ((48, 64), np.uint8, "convert its channels to RGB, with cv2.cvtColor for example"),
+        ((2, 48, 64, 4), np.uint8, "convert its channels to RGB, with cv2.cvtColor for example"),
+        ((3, 48, 64), np.uint8, "put the channels last with np.moveaxis(frame, -3, -1)"),
+        ((2, 3, 48, 64), np.uint8, "put the channels last with np.moveaxis(frame, -3, -1)"),
+        ((0, 64, 3), np.uint8, "give whole frames"),
+        ((), np.uint8, "give whole frames"),
+    ],
+)
+def test_the_remedy_is_for_what_is_wrong(
+    shape: tuple[int, ...], dtype: type, remedy: str, negative: Path
+) -> None:
+    with Deblurrer(negative) as deblur, pytest.raises(DeblurError) as caught:
+        deblur(np.zeros(shape, dtype))
+    assert caught.value.remedy == remedy
+
+
 def test_what_is_submitted_comes_in_order_and_closing_waits(negative: Path, photo: Photo) -> None:
     with Deblurrer(negative) as deblur:
         futures = [deblur.submit(np.roll(photo, i, 1)) for i in range(5)]

@@ -177,6 +177,23 @@ def test_a_preview_does_not_replace_a_photograph(
     assert not (tmp_path / "set").exists()
 
 
+def test_a_preview_replaces_a_picture_only_when_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, folder = tmp_path / "set.png", tmp_path / "set"
+    picture.write_bytes(b"a photograph")
+    words = ["blur", photos, folder, "--count", 1]
+    assert deblur_train(*words, "--preview", picture) == 2
+    assert "set.png: expected the name of a new file" in capsys.readouterr().err
+    assert picture.read_bytes() == b"a photograph"
+    assert deblur_train(*words, "-y") == 2
+    assert "--overwrite: expected a picture to replace" in capsys.readouterr().err
+    assert not folder.exists()
+    assert deblur_train(*words, "--preview", picture, "-y") == 0
+    assert capsys.readouterr().out == f"{folder}: 1 pair, drawn in {picture}\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("picture", ["set", "set.gif", "none/set.png"])
 def test_a_preview_that_cannot_be_drawn_is_told_before_the_set_is_made(
     picture: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -254,6 +254,27 @@ def test_files_that_do_not_load_are_told(tmp_path: Path, kind: str) -> None:
         load_vgg("vgg19", path)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xff\xd8\xff\xe0 a photograph", "found a file of another kind; name another with --vgg"),
+        (b"PK\3\4 cut", "found a damaged file, or more than weights; get it again if"),
+        (b"\x80\2cut", "found a damaged file, or more than weights; get it again if"),
+    ],
+)
+def test_no_user_is_told_to_delete_a_file_or_to_run_its_code(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    with pytest.raises(DeblurError) as caught:
+        load_vgg("vgg19", path)
+    advice = f"found {caught.value.found}; {caught.value.remedy}"
+    assert advice.startswith(said)
+    assert "delete" not in advice
+    assert "weights_only" not in advice
+
+
 # torchvision's cache and download
 
 
@@ -265,6 +286,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torchvision", None)
     return tmp_path / "hub" / "checkpoints"
+
+
+def test_a_damaged_download_is_to_be_deleted(hub: Path) -> None:
+    hub.mkdir(parents=True)
+    (hub / "vgg19-dcbb9e9d.pth").write_bytes(b"cut")
+    with pytest.raises(DeblurError, match="delete it: the next run downloads it again"):
+        load_vgg("vgg19")
 
 
 def install_torchvision(monkeypatch: pytest.MonkeyPatch, url: str) -> None:

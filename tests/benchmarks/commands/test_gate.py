@@ -15,6 +15,7 @@ from deblurgan.benchmarks.commands import gate as gate_command
 from deblurgan.benchmarks.commands.gate import parse_percent
 from deblurgan.benchmarks.gate import Process
 from deblurgan.benchmarks.gate_work import Work
+from deblurgan.benchmarks.result_file import write_result
 from deblurgan.runtime import console
 from deblurgan.runtime.errors import DeblurError, Failure
 
@@ -155,6 +156,41 @@ def test_a_file_that_is_none_is_told(
     err = capsys.readouterr().err
     assert "missing.json: expected a baseline" in err
     assert "--write-baseline" in err
+
+
+@pytest.mark.parametrize("kind", ["latency", "damaged", "folder"])
+def test_the_remedy_destroys_nothing_and_works(
+    kind: str, machine: Machine, gate: Callable[..., int], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    other = tmp_path / "other.json"
+    if kind == "folder":
+        other.mkdir()
+    elif kind == "latency":
+        write_result(other, "latency", {"mine": 1})
+    else:
+        other.write_text("{")
+    taken = (other if kind == "folder" else tmp_path) / "base.json"
+    taken.write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert gate("--baseline", other) == 2
+    words = capsys.readouterr().err.partition("write one: deblur-bench ")[2].split()
+    assert console.run(bench.app, [*words, "--budget", "5"]) == 0
+    assert gate("--baseline", words[words.index("--write-baseline") + 1]) == 0
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_only_a_baseline_is_replaced_by_one(
+    baseline: Path, machine: Machine, gate: Callable[..., int], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    other = tmp_path / "other.json"
+    write_result(other, "latency", {"mine": 1})
+    before, calls = other.read_bytes(), machine.calls
+    assert gate("--write-baseline", other) == 2
+    assert "a new name, or that of an earlier gate-baseline" in capsys.readouterr().err
+    assert (other.read_bytes(), machine.calls) == (before, calls)
+    assert gate("--write-baseline", baseline, "--budget", 5) == 0
 
 
 @pytest.mark.parametrize(

@@ -69,3 +69,39 @@ def test_what_is_wrong_is_one_line(
     assert said in error
     assert error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == [result.name]
+
+
+@pytest.mark.parametrize("how", ["itself", "link", "in a folder", "picture"])
+def test_no_input_is_written_over(
+    how: str, result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, words = tmp_path / "page.html", [result]
+    if how == "itself":
+        result = result.rename(page)
+        words = [page]
+    elif how == "picture":
+        page.write_bytes(b"a picture")
+        words = [result, "--picture", page]
+    else:
+        page.symlink_to(result)
+        words = [tmp_path] if how == "in a folder" else [result]
+    before = page.read_bytes()
+    assert run(app, ["report", *map(str, words), "-o", str(page), "-y"]) == 2
+    assert "page.html: expected another file than the input" in capsys.readouterr().err
+    assert page.read_bytes() == before
+
+
+def test_a_page_in_the_folder_of_its_results_is_made_anew(result: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert run(app, ["report", str(tmp_path), "-o", str(tmp_path / "page.html"), "-y"]) == 0
+
+
+def test_results_without_a_place_are_named(
+    result: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, page = tmp_path / "other.json", tmp_path / "page.html"
+    write_result(other, "training", {})
+    assert run(app, ["report", str(other), "-o", str(page)]) == 2
+    assert "found only of training" in capsys.readouterr().err
+    assert run(app, ["report", str(tmp_path), "-o", str(page)]) == 0
+    assert f"{other}: a result of training has no place on a page" in capsys.readouterr().err
