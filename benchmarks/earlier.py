@@ -30,7 +30,9 @@ def is_free_or_drawn(path: Path) -> bool:
     """Nothing is lost: there is no file, an empty one, or a drawing or table of
     ``deblur-bench``, told by its beginning.
     """
+    if not path.is_file():
+        return not path.exists()
     with suppress(OSError), path.open("rb") as there:
         head = there.read(HEAD)
         return not head or BEGINNINGS[path.suffix].match(head) is not None
-    return not path.exists()
+    return False

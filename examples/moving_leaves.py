@@ -53,7 +53,9 @@ def write_pairs(folder: Path, pairs: Path, count: int, seed: int) -> None:
         chosen = random.permutation(len(paths))[:PHOTOS]
         blurred, sharp = moving_pair([read_light(paths[place]) for place in chosen], random)
         for side, light in (("blur", blurred), ("sharp", sharp)):
-            (pairs / side).mkdir(exist_ok=True)
+            (pairs / side).mkdir(
+                exist_ok=True
+            )  # no sooner: a photograph that is none leaves nothing
             save_image(pairs / side / f"{number:06}.png", coded(light))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def kind_of(source: str) -> Kind:
             source,
             expected="a video that can be read from its start again",
             found="a pipe or a device",
-            remedy=f"write it like: cat {source} | deblur-video - OUT",
+            remedy="name a file, or give it to standard input: … | deblur-video - OUT",
         )
     if not path.is_dir():
         return Kind.PICTURES if is_picture(path) else Kind.VIDEO
@@ -66,11 +67,13 @@ def kind_of(source: str) -> Kind:
 
 
 def behind_link(target: str) -> str:
-    """The file that OUT is a link to, there already or not: a link stays one."""
+    """The file of that kind that OUT is a link to, there already or not: a link stays one."""
     path = Path(target)
-    if path.is_symlink() and (path.is_file() or not path.exists()):
-        return str(path.resolve())
-    return target
+    if target == STANDARD_STREAM or not path.is_symlink():
+        return target
+    file = Path(os.path.realpath(path))
+    is_alike = file.suffix.lower() == path.suffix.lower()
+    return str(file) if is_alike and (file.is_file() or not file.exists()) else target
 
 
 def check_target(

@@ -59,10 +59,10 @@ class VideoLayout:
         """What the output will not tell of the source: Matroska, as PyAV writes it, has the
         shape of pixels from the codec's own headers alone.
         """
-        is_told = self.container in ("mp4", "mov") or self.encoder.codec not in ("av1", "ffv1")
+        is_told = self.container in ("mp4", "mov") or self.encoder.codec in ("h264", "hevc")
         if is_told or self.pixel_aspect in (None, 1):
             return []
-        shape = str(self.pixel_aspect).replace("/", ":")
+        shape = f"{self.pixel_aspect.numerator}:{self.pixel_aspect.denominator}"
         return [
             f"the shape of pixels ({shape}), not told with {self.encoder.codec} in this container"
         ]

@@ -110,10 +110,11 @@ class VideoMuxer:
                 )
         delay = max((segment.summary.delay for segment in segments), default=0)
         times = iter(decode_times(self.manifest.frames, delay, self._frame_ticks))
-        ends = dict(pairwise(self.manifest.frames))  # of each frame when the next one follows
+        frames = self.manifest.frames
+        ends = dict(pairwise([*frames, self._end]))  # until the next frame is shown
         for segment in segments:
             for coded in segment.packets():
-                yield self._packet(coded, next(times), ends.get(coded.pts, self._end))
+                yield self._packet(coded, next(times), ends[coded.pts])
 
     def _packet(self, coded: CodedPacket, dts: int, end: int | None) -> Packet[Any]:
         packet: Packet[Any] = Packet(coded.content)

@@ -149,7 +149,7 @@ def is_part(packet: Packet[Any], begin: Fraction, span: Span, offset: Fraction) 
         return span.place(time - begin) == 0 or (
             span.place(time - begin) < 0 <= span.place(end - begin)
         )
-    return span.place(time - begin) == 0 and (not offset or time >= offset)
+    return span.place(time - begin) == 0 and (not span.start or time >= offset)
 
 
 def is_through(packet: Packet[Any], begin: Fraction, span: Span, has_sound: bool) -> bool:

@@ -61,8 +61,9 @@ class VideoSink(FrameSink):
                 self._unfinished.clear()
             # What the container does not take is to be known before the first frame.
             muxer = self._open_muxer()
+            unread = [name for name in source.left_out if name not in source.written_anew]
             lost = *self.encoder.lost, *self.layout.lost
-            self.left_out = [*source.left_out, *lost, *muxer.left_out]
+            self.left_out = [*unread, *lost, *muxer.left_out]
             muxer.close()
             self._unfinished.part.unlink(missing_ok=True)
             self._segments = SegmentEncoder(
@@ -187,6 +188,7 @@ def describe_job(source: VideoSource, layout: VideoLayout) -> dict[str, str]:
     return {
         "input": source.identity,
         "part of the input": f"{source.span.start} for {source.span.duration}",
+        "beginning": str(source.offset),
         "encoder": f"{encoder.name} {encoder.options} {encoder.pixel_format} {encoder.threads}",
         "size": f"{layout.size[0]}x{layout.size[1]}",
         "frame rate": f"{layout.frame_rate}, in ticks of {layout.time_base}",

@@ -47,6 +47,9 @@ class Part:
     before: Summary | None = None
 
 
+CAPTIONS = "closed captions, which lie among the pictures"
+
+
 class VideoSource:
     """Opens a video and iterates over its frames: :class:`Frame` of the decoded
     ``VideoFrame`` with the times that it has in the output. ``size`` is (width, height).
@@ -73,8 +76,12 @@ class VideoSource:
         self.passed_on = [] if self.input.is_stream else passed_on(self.container)
         chosen = {self.stream.index, *(s.index for s in self.passed_on)}
         others = [s for s in self.container.streams if s.index not in chosen]
-        self.left_out = [describe(s) for s in others if not is_written_anew(s, self.stream)]
+        self.left_out = [describe(s) for s in others]
+        self.written_anew = [describe(s) for s in others if is_written_anew(s, self.stream)]
         first = self._first
+        self._has_captions = has_captions(first)
+        if self._has_captions:
+            self.left_out.append(CAPTIONS)
         self.size = first.width, first.height
         self.pixel_format = first.format
         self.colour = Colour.of(first)
@@ -89,7 +96,8 @@ class VideoSource:
             self.offset = self._begin or Fraction(0)
         elif self.container.format.name in BROADCASTS:
             # Their clock stands anywhere, and a file would have to wait for it.
-            self.offset = earliest([self.stream, *self.passed_on])
+            begins = [earliest([self.stream, *self.passed_on]), self._begin]
+            self.offset = min(begin for begin in begins if begin is not None)
         self._last_pts: int | None = None
         self._warned = set[str]()
 
@@ -117,8 +125,8 @@ class VideoSource:
     def end(self) -> Fraction | None:
         """When the last frame has been shown, in seconds of the output, where the file tells.
 
-        In MP4 packets tell how long the next one is waited for in the order of decoding: of
-        the frame that is shown last a pause somewhere before it, where there are B-frames.
+        In MP4 packets tell how long the next one is waited for in the order of decoding: with
+        B-frames, the frame that is shown last may have the length of an earlier pause.
         """
         is_mp4 = "mp4" in self.container.format.name
         if self.span.duration is not None or not (
@@ -154,9 +162,8 @@ class VideoSource:
                 if part.end is not None and number >= part.end:
                     return
                 if part.begin is None or number >= part.begin:
-                    if has_captions(frame):
-                        line = "left out: closed captions, which lie among the pictures"
-                        self._warn_once("captions", line)
+                    if not self._has_captions and has_captions(frame):
+                        self._warn_once("captions", f"left out: {CAPTIONS}")
                     yield Frame(self.converter.to_rgb(frame), frame)
         finally:
             if reader is not self._reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -45,6 +46,11 @@ def test_what_is_drawn_here_is_told_from_other_pictures(tmp_path: Path) -> None:
     assert not is_free_or_drawn(path)
     cv2.imwrite(str(path), pixels)
     assert not is_free_or_drawn(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.png")
+    assert not is_free_or_drawn(tmp_path / "p.png")
 
 
 def test_pixels_are_the_same_in_the_file() -> None:

@@ -251,7 +251,10 @@ def test_a_video_in_a_pipe_of_a_name_is_refused_before_it_is_read(
 ) -> None:
     os.mkfifo(tmp_path / "in.mp4")
     said = refused(tmp_path, tmp_path / "in.mp4", tmp_path / "out.mp4")
-    assert said.endswith(f"cat {tmp_path}/in.mp4 | deblur-video - OUT")
+    assert said.endswith(
+        "found a pipe or a device; name a file, or give it to standard input: "
+        "… | deblur-video - OUT"
+    )
 
 
 def test_a_link_stays_one_and_its_file_is_written(
@@ -266,6 +269,22 @@ def test_a_link_stays_one_and_its_file_is_written(
     assert deblur(clip, link, "--model", negative, "--duration", "0.1", "-y") == 0
     assert link.is_symlink()
     assert file.stat().st_ino != first
+
+
+@pytest.mark.parametrize("end", ["out.mp4", "store"])
+def test_a_link_to_nowhere_that_can_be_written_is_replaced(
+    end: str,
+    make_clip: Callable[..., Path],
+    negative: Path,
+    tmp_path: Path,
+    deblur: Callable[..., int],
+) -> None:
+    """To itself, and to a name of no video."""
+    clip, link = make_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    link.symlink_to(tmp_path / end)
+    assert deblur(clip, link, "--model", negative) == 0
+    assert link.is_file()
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_pipe_that_nobody_writes_to_can_be_stopped(negative: Path, tmp_path: Path) -> None:

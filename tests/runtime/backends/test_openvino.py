@@ -36,7 +36,7 @@ def with_golden(
 @pytest.fixture
 def on_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr(openvino, "_proven", set())
+    monkeypatch.setattr(openvino, "_seen", {})
 
 
 @pytest.mark.usefixtures("on_arm")

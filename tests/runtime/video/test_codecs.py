@@ -79,6 +79,14 @@ def test_the_same_frames_make_the_same_packets(
     assert len(digests) == 1
 
 
+def test_x264_is_kept_from_avx_512(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codecs, "find_instructions", lambda: ("AVX2", "AVX-512"))
+    assert codecs.repeatable("libx264") == {"x264-params": "asm=avx2"}
+    assert codecs.repeatable("libx265") == {}
+    monkeypatch.setattr(codecs, "find_instructions", lambda: ("AVX2",))
+    assert codecs.repeatable("libx264") == {}
+
+
 def test_odd_sizes_get_whole_chroma() -> None:
     assert choose(Encoding("h264"), size=(63, 48))[0].pixel_format == "yuv444p"
     assert choose(Encoding("h264"), "yuv422p", size=(64, 47))[0].pixel_format == "yuv422p"
