@@ -22,6 +22,7 @@ DISK_ERRORS = {
     errno.ENOSPC: ("room on the disk", "a full disk", "make room in"),
     errno.EDQUOT: ("room on the disk", "a quota used up", "make room in"),
     errno.EFBIG: ("room for the file", "a limit on file sizes", "lift it for"),
+    errno.EBADF: ("an open file or pipe", "a closed one", "choose another folder than"),
     errno.EIO: ("a disk that works", "an error of the disk", "choose another folder than"),
 }
 
@@ -31,13 +32,15 @@ class DiskError(DeblurError):
 
 
 @contextmanager
-def writing_to(path: Path) -> Iterator[None]:
-    """Raise :class:`DiskError` for what is wrong with the place of ``path``."""
+def writing_to(path: Path, remedy: str = "") -> Iterator[None]:
+    """Raise :class:`DiskError` for what is wrong with the place of ``path``; ``remedy`` is for
+    what lies in no folder.
+    """
     try:
         yield
     except OSError as error:  # PyAV's errors with an errno are OSErrors
         if error.errno not in DISK_ERRORS:
             raise
-        expected, found, remedy = DISK_ERRORS[error.errno]
-        remedy = f"{remedy} {path.absolute().parent}"
+        expected, found, about_folder = DISK_ERRORS[error.errno]
+        remedy = remedy or f"{about_folder} {path.absolute().parent}"
         raise DiskError(path, expected=expected, found=found, remedy=remedy) from None

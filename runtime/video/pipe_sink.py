@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from deblurgan.runtime.compare import Comparison
 from deblurgan.runtime.console import signals_wake
 from deblurgan.runtime.contract import Frames
-from deblurgan.runtime.disk import DISK_ERRORS, DiskError
+from deblurgan.runtime.disk import writing_to
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.upright import AS_STORED
 from deblurgan.runtime.video.codecs import (
@@ -112,21 +112,10 @@ class PipeSink(FrameSink):
         waiting for a reader whatever signal arrives.
         """
         left = content.data.cast("B")
-        try:
-            with signals_wake(None):
-                while left:
-                    left = left[os.write(self._descriptor, left) :]
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            told = "a pipe or a file that takes it", (error.strerror or "none").lower(), ""
-            expected, found, _ = DISK_ERRORS.get(error.errno or 0, told)
-            raise DiskError(
-                STANDARD_OUTPUT,
-                expected=expected,
-                found=found,
-                remedy="look where it is redirected to",
-            ) from None
+        told = writing_to(STANDARD_OUTPUT, "look where it is redirected to")
+        with told, signals_wake(None):
+            while left:
+                left = left[os.write(self._descriptor, left) :]
 
 
 def y4m_head(

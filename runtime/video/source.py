@@ -35,6 +35,8 @@ from deblurgan.runtime.video.streams import (
 )
 from deblurgan.runtime.video.video_input import VideoInput
 
+CAPTIONS = "closed captions, which lie among the pictures"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -45,9 +47,6 @@ class Part:
     begin: int | None = None
     end: int | None = None
     before: Summary | None = None
-
-
-CAPTIONS = "closed captions, which lie among the pictures"
 
 
 class VideoSource:
