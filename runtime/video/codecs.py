@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -181,6 +183,24 @@ def repeatable(encoder: str) -> dict[str, str]:
     if encoder == "libx264" and "AVX-512" in find_instructions():
         return {"x264-params": "asm=avx2"}
     return {}
+
+
+@contextmanager
+def taking_turns() -> Iterator[None]:
+    """SVT-AV1 moves a process of root's, as in a container, with all its threads into the
+    real-time class while it opens: whoever computes there leaves nothing else a turn.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    policy, setting = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            for thread in os.listdir("/proc/self/task"):
+                with suppress(OSError):  # it may have ended
+                    os.sched_setscheduler(int(thread), policy, setting)
 
 
 def look_less_far(encoder: str, options: dict[str, str], frames: int) -> None:

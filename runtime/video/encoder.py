@@ -17,7 +17,7 @@ from deblurgan.runtime.contract import Frames
 from deblurgan.runtime.disk import writing_to
 from deblurgan.runtime.errors import DeblurError
 from deblurgan.runtime.upright import AS_STORED
-from deblurgan.runtime.video.codecs import Encoder, repeatable
+from deblurgan.runtime.video.codecs import Encoder, repeatable, taking_turns
 from deblurgan.runtime.video.colour import Colour
 from deblurgan.runtime.video.residual import ComparisonCoder, ResidualCoder
 from deblurgan.runtime.video.segment import Segment, SegmentWriter, digest_of, segment_of
@@ -91,7 +91,8 @@ class VideoLayout:
         if self.pixel_aspect:
             context.sample_aspect_ratio = self.pixel_aspect
         try:
-            context.open(strict=False)
+            with taking_turns():
+                context.open(strict=False)
         except av.FFmpegError:
             options = ", ".join(f"{name} {value}" for name, value in self.encoder.options.items())
             raise DeblurError(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +78,23 @@ def test_the_same_frames_make_the_same_packets(
                 digest.update(bytes(packet))
         digests.add(digest.hexdigest())
     assert len(digests) == 1
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists() or os.geteuid() != 0, reason="SVT-AV1 asks root alone"
+)
+def test_no_encoder_takes_all_turns(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+    def policies() -> set[int]:
+        return {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+
+    before, clip = policies(), make_clip(tmp_path / "in.mp4")
+    with VideoSource(clip) as source:
+        encoder = choose_encoder(Encoding("av1"), "webm", source.pixel_format, source.size, print)
+        context = VideoLayout.of(source, encoder, None, "webm").open_encoder()
+        frames = [pair.origin for pair in source]
+    for frame in [*frames, None]:
+        context.encode(frame)
+    assert policies() == before
 
 
 def test_x264_is_kept_from_avx_512(monkeypatch: pytest.MonkeyPatch) -> None:
